@@ -1,0 +1,168 @@
+"""What exists: datasets, fields and limits, resolved from datasets.yaml against the real database. Frozen once loaded.
+
+`document` is the YAML file with its positions, `reflection` what the database really holds, `load` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rowseal.filters import Filter, Operator, Scalar
+
+__all__ = [
+    "Catalog",
+    "ClaimFilter",
+    "ConfigFilter",
+    "Dataset",
+    "Field",
+    "FieldType",
+    "FunctionRules",
+    "Guard",
+    "Limits",
+    "Storage",
+    "ThroughFilter",
+]
+
+
+class FieldType(StrEnum):
+    """What a field is to the people who write filters."""
+
+    NUMBER = "number"
+    STRING = "string"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    DATE_TIME = "date_time"
+
+
+class Storage(StrEnum):
+    """What the database really stores: decides how a value is bound and compared."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    FLOAT = "float"
+    TEXT = "text"  # byte order decides equality once the guard adds its exact comparison
+    UUID = "uuid"
+    ENUM = "enum"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"  # without a zone: the field's `timezone` says which
+    TIMESTAMPTZ = "timestamptz"
+    TEXT_DATE = "text_date"  # SQLite: text in the field's `format`, compared as text
+    TEXT_TIMESTAMP = "text_timestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column that a dataset declares. `sql_name` is how queries spell it, `column` what the table calls it."""
+
+    id: str
+    name: str
+    sql_name: str
+    column: str
+    type: FieldType
+    storage: Storage
+    hidden: bool = False
+    exact: bool = False
+    timezone: str = "UTC"
+    format: str | None = None
+    # False where the column's collation calls different bytes equal (or nobody can tell): equality then needs a second, bytewise test.
+    bytewise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFilter:
+    """A filter of the configuration with its value written in the file. ANDed whatever the token says."""
+
+    filter: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFilter:
+    """A filter of the configuration whose value is a claim of the token (a dotted path). An absent claim refuses the dataset."""
+
+    field: str
+    op: Operator
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThroughFilter:
+    """Rows whose parent row is permitted: `on` pairs this dataset's field ids with the parent's."""
+
+    parent: str
+    on: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The token itself must restrict `field` with one of `ops` in every OR branch; optionally with values of a certain kind."""
+
+    field: str
+    ops: frozenset[Operator]
+    max_values: int | None = None
+    matches: str | None = None
+    values_in: frozenset[Scalar] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One relation of the catalog. `relation` is "table", "view" or "foreign table" as the database says."""
+
+    id: str
+    name: str
+    sql_name: str
+    schema: str  # always written out in SQL: "main" on SQLite, the connection's default schema elsewhere unless the file names one
+    table: str
+    relation: str
+    public: bool
+    fields: tuple[Field, ...]
+    secure_filters: tuple[ConfigFilter | ClaimFilter | ThroughFilter, ...] = ()
+    guards: tuple[Guard, ...] = ()
+
+    def field(self, reference: str) -> Field | None:
+        """The field of this id, else the one field whose name people see is unique and equal to it."""
+        for candidate in self.fields:
+            if candidate.id == reference:
+                return candidate
+        named = [candidate for candidate in self.fields if candidate.name == reference]
+        return named[0] if len(named) == 1 else None
+
+    @property
+    def visible(self) -> tuple[Field, ...]:
+        """The fields that a query may see, in the order of the file."""
+        return tuple(candidate for candidate in self.fields if not candidate.hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Budgets (G9). Sizes in bytes, times in seconds."""
+
+    rows: int = 10_000
+    seconds: float = 15.0
+    token_bytes: int = 16_384
+    body_token_bytes: int = 2_000_000
+    sql_bytes: int = 65_536
+    nodes: int = 3_000
+    result_bytes: int = 50_000_000
+    concurrent: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRules:
+    """Function names (lower case) on top of the dialect's built-in list."""
+
+    allow: frozenset[str] = frozenset()
+    deny: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything datasets.yaml said, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres"."""
+
+    dialect: str
+    database: str = field(repr=False)  # SQLAlchemy URL; may hold a password
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    limits: Limits = Limits()
+    functions: FunctionRules = FunctionRules()

@@ -1,0 +1,37 @@
+"""What a verified token says, before anyone has asked what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeAlias
+
+__all__ = ["Claims", "Json", "KeyFacts"]
+
+# Numbers with a fraction or exponent are Decimal: a float would round them before the filters see them.
+Json: TypeAlias = "None | bool | int | Decimal | str | list[Json] | dict[str, Json]"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What the configuration says about the key that verified a token. `datasets` None means no narrowing by key."""
+
+    id: str
+    profile: str
+    development: bool = False
+    datasets: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The verified content of one token. Only `tokens` makes one.
+
+    `expires_at` is in seconds since the epoch (UTC), the earliest of the token's own moments of expiry.
+    `digest` is the hex SHA-256 of `header.payload`: an ECDSA signature can be altered without becoming invalid, so it is no identity.
+    """
+
+    key: KeyFacts
+    content: Mapping[str, Json]
+    expires_at: float
+    digest: str

@@ -1,0 +1,177 @@
+"""Every way in which rowseal says no.
+
+    Exception
+    ├─ Misconfigured            start-up only: datasets.yaml or a key is wrong; lists *all* problems
+    └─ Refused                  has .code .status .hint; never raised itself
+       ├─ TokenRefused     401  who the bearer is was not proven
+       ├─ AccessRefused    403  proven, but this dataset is not for them
+       ├─ QueryRefused     400  not a query (or request) that we accept
+       ├─ BudgetExceeded   413, 429
+       ├─ EngineFailed     502  the database failed; its words stay in the log
+       ├─ TimedOut         504
+       └─ OurBug           500  a promise of ours did not hold, so nothing ran
+
+A code is stable, greppable and documented in docs/reference/errors.md, which a test compares with `CODES`.
+Messages are lower case, without a full stop; what the bearer wrote stands in backticks; no message ever holds a token,
+a claim's or filter's value, the database's own words, or a name that the bearer did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "CODES",
+    "AccessRefused",
+    "BudgetExceeded",
+    "Code",
+    "EngineFailed",
+    "Misconfigured",
+    "OurBug",
+    "Problem",
+    "QueryRefused",
+    "Refused",
+    "TimedOut",
+    "TokenRefused",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What one code means, whoever raises it: the HTTP status, one sentence, and the cure."""
+
+    status: int
+    means: str
+    hint: str
+
+
+# fmt: off
+CODES: Final[dict[str, Code]] = {
+    # 401: the token
+    "token_missing":         Code(401, "the request carries no data access token", "send it as `Authorization: Bearer <token>`"),
+    "token_malformed":       Code(401, "the token is not a well-formed compact JWS with strict JSON inside", "send the signer's output unchanged"),
+    "token_too_large":       Code(401, "the token is larger than this server accepts", "send fewer or shorter filters, or raise `limits.token_bytes`"),
+    "token_in_query":        Code(401, "a token stood in the URL, where logs and histories keep it", "send it as `Authorization: Bearer <token>` and treat the one in the URL as leaked"),
+    "token_ambiguous":       Code(401, "the request carries more than one token", "send exactly one"),
+    "header_refused":        Code(401, "the token's header holds a member that is not accepted", "sign with a header of `alg`, `kid` and `typ` only"),
+    "algorithm_refused":     Code(401, "the token's algorithm is not the one of the configured key", "sign with the algorithm that belongs to the uploaded public key"),
+    "key_unknown":           Code(401, "no configured key fits the token's `kid`", "upload the public key that belongs to the signing key"),
+    "signature_invalid":     Code(401, "the signature does not verify with any configured key", "check that the public key belongs to the private key that signed"),
+    "token_expired":         Code(401, "the token has expired", "fetch a fresh token"),
+    "token_not_yet_valid":   Code(401, "the token is not valid yet", "check the clock of the signing server"),
+    "expiry_missing":        Code(401, "the token names no moment at which it expires", "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)"),
+    "lifetime_too_long":     Code(401, "the token lives longer than this server allows", "sign with a shorter life; some signers count minutes as days"),
+    "token_kind":            Code(401, "this is another kind of token than a data access token", "send the `dataAccessToken`"),
+    "claim_invalid":         Code(401, "a claim of the token is missing or has a wrong shape", "sign with the claims in docs/reference/claims.md"),
+    "issuer_refused":        Code(401, "issuer, audience or project of the token are not the configured ones", "sign for this server"),
+    "filters_malformed":     Code(401, "the token's secure filters do not follow the grammar", "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md"),
+    # 403: the dataset
+    "dataset_unknown":       Code(403, "no dataset of this name is open to this token", "GET the list of datasets, or sign a token that grants it"),
+    "dataset_not_asked":     Code(403, "the query reads another dataset than the one the request names", "name the dataset that the query reads"),
+    "filter_required":       Code(403, "the token grants this dataset but restricts no rows of it", "add a secure filter for it to the token, or mark it `public: true`, or sign with a `development: true` key"),
+    "filter_inapplicable":   Code(403, "a secure filter of the token does not fit this dataset's fields or types", "use the field ids and types that datasets.yaml declares"),
+    "guard_unmet":           Code(403, "the token does not restrict a field that this dataset's guard demands", "restrict the guarded field in every OR branch"),
+    "claim_required":        Code(403, "this dataset needs a claim that the token lacks", "sign the claim that the dataset's filter names"),
+    "key_scope":             Code(403, "the key that signed the token may not grant this dataset", "sign with a key that covers the dataset"),
+    # 400: the request and its SQL
+    "request_malformed":     Code(400, "the request's body is not what this path expects", "send a JSON object with `sql`"),
+    "sql_empty":             Code(400, "there is no SQL to run", "send one SELECT"),
+    "sql_not_one_select":    Code(400, "only a single SELECT is accepted", "send one SELECT; no other statement, no second one"),
+    "sql_syntax":            Code(400, "the SQL could not be parsed", "check the SQL against the database's dialect"),
+    "sql_character":         Code(400, "the SQL holds a character that is not accepted", "remove control and invisible characters"),
+    "sql_too_complex":       Code(400, "the SQL nests too deeply or is too large", "split the query, or raise `limits`"),
+    "construct_refused":     Code(400, "the SQL uses a construct that is not on the list of what is accepted", "rewrite without it; see docs/reference/sql-subset.md"),
+    "function_refused":      Code(400, "the SQL calls a function that is not on the list of what is accepted", "use another function, or add it to `functions.allow`"),
+    "name_reserved":         Code(400, "a name begins with two underscores and g, u or ok, which rowseal uses itself", "choose another name"),
+    "column_unknown":        Code(400, "no such column is open to this token here", "use the fields that the dataset declares"),
+    "column_ambiguous":      Code(400, "the column exists in more than one table of the query", "write the table's name before it"),
+    "table_alias_unknown":   Code(400, "no table or alias of this name stands in the query's FROM", "add it to FROM, or correct the name"),
+    "parameter_missing":     Code(400, "the SQL names a parameter for which there is no value", "send it in `params`"),
+    "parameter_unused":      Code(400, "a parameter was sent that the SQL does not name", "remove it, or name it in the SQL"),
+    "parameter_refused":     Code(400, "a parameter's value has a type that cannot be bound", "send a string, a number, a boolean or null"),
+    "path_closed":           Code(404, "this path is not open", "ask the operator to open it by name"),
+    # 413, 429, 502, 504, 500
+    "body_too_large":        Code(413, "the request's body is larger than this server accepts", "send less, or raise `limits`"),
+    "result_too_large":      Code(413, "the result is larger than this server sends", "aggregate, select fewer columns, or raise `limits.result_bytes`"),
+    "too_many_queries":      Code(429, "too many queries run at once", "try again in a moment"),
+    "query_failed":          Code(502, "the database could not run the query", "check types and functions; the operator's log holds the reason"),
+    "database_unavailable":  Code(502, "the database could not be reached", "try again in a moment"),
+    "timed_out":             Code(504, "the query ran longer than this server allows", "narrow the query, or raise `limits.seconds`"),
+    "our_bug":               Code(500, "rowseal could not prove its own work, so nothing ran", "report it with the request id; the log holds the rest"),
+}
+# fmt: on
+
+
+class Refused(Exception):
+    """Base of every refusal. Never raised itself.
+
+    `code` is a key of `CODES`; `status` the HTTP status; `detail` one lower-case sentence for the bearer; `hint` the cure;
+    `line` and `column` (from 1) point into the bearer's SQL where that helps.
+    """
+
+    def __init__(self, code: str, detail: str | None = None, *, hint: str | None = None, line: int | None = None, column: int | None = None) -> None:
+        meaning = CODES[code]
+        self.code = code
+        self.status = meaning.status
+        self.detail = detail or meaning.means
+        self.hint = hint or meaning.hint
+        self.line = line
+        self.column = column
+        super().__init__(f"{code}: {self.detail}")
+
+
+class TokenRefused(Refused):
+    """The token itself is not accepted (401)."""
+
+
+class AccessRefused(Refused):
+    """The token is fine, but this dataset is not for its bearer (403)."""
+
+
+class QueryRefused(Refused):
+    """The request or its SQL is not one that rowseal accepts (400)."""
+
+
+class BudgetExceeded(Refused):
+    """A bound on size or concurrency was reached (413, 429)."""
+
+
+class EngineFailed(Refused):
+    """The database refused or failed (502). Its own words are only in the log."""
+
+
+class TimedOut(Refused):
+    """The query ran out of time (504)."""
+
+
+class OurBug(Refused):
+    """This should never happen: a promise of rowseal's own did not hold. Nothing ran (500)."""
+
+    def __init__(self, detail: str) -> None:
+        # INVARIANT: what went wrong may name tables and values; only the log sees it, through __cause__ and `internal`.
+        super().__init__("our_bug")
+        self.internal = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration: where, and what to write instead. `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.path}: {self.message}" if self.path else f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class Misconfigured(Exception):
+    """The configuration cannot be used. `.problems` holds every problem found, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
