@@ -1,0 +1,83 @@
+"""SQL text in, secured query out: `admit` (is it a query we know?), `secure` (bind the guards in), `witness` (prove it again).
+
+`dialects` holds what differs between databases. Nothing here knows HTTP, tokens or SQLAlchemy's engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NoReturn, TypeAlias
+
+from sqlalchemy import TextClause, text
+
+__all__ = ["ParamStyle", "Reads", "SecuredQuery"]
+
+ParamStyle: TypeAlias = Literal["named", "pyformat", "format", "qmark", "numeric_dollar"]
+# guard name -> the (schema, table) pairs that this guard, and nothing else in the statement, may read
+Reads: TypeAlias = Mapping[str, frozenset[tuple[str, str]]]
+
+_SEAL: Final = object()
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class SecuredQuery:
+    """A query that was admitted, secured and witnessed. Holding one is the proof: only `secure` makes one, and engines take nothing else.
+
+    `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
+    `reads` says which guard may read which physical tables. `row_limit` is the largest number of rows to hand out: the text asks
+    for one more, so that the engine can tell a full answer from a cut one. `columns` are the names of the answer's columns.
+    """
+
+    dialect: str
+    pieces: tuple[str, ...]
+    names: tuple[str, ...]
+    params: Mapping[str, Any] = field(repr=False)
+    reads: Reads
+    columns: tuple[str, ...]
+    row_limit: int
+
+    def __init__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("SecuredQuery has no public constructor: ask Access.secure for one")
+
+    @classmethod
+    def _sealed(cls, seal: object, **values: Any) -> SecuredQuery:
+        if seal is not _SEAL:
+            raise TypeError("SecuredQuery has no public constructor: ask Access.secure for one")
+        query = object.__new__(cls)
+        for name, value in values.items():
+            object.__setattr__(query, name, value)
+        return query
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SecuredQuery is not copied or pickled: secure the query where it runs")
+
+    @property
+    def sql(self) -> str:
+        """The secured text with its binds written `:name`."""
+        return self._join(lambda piece: piece, lambda name: f":{name}")
+
+    @property
+    def statement(self) -> TextClause:
+        """For SQLAlchemy, with the binds' values filled in. Every colon of the text that is no bind is escaped."""
+        return text(self._join(lambda piece: piece.replace(":", r"\:"), lambda name: f":{name}")).bindparams(**self.params)
+
+    def render(self, style: ParamStyle) -> tuple[str, dict[str, Any] | tuple[Any, ...]]:
+        """The text and parameters as a driver of this paramstyle (PEP 249; `numeric_dollar` as asyncpg) takes them."""
+        if style == "named":
+            return self.sql, dict(self.params)
+        if style == "pyformat":
+            return self._join(lambda piece: piece.replace("%", "%%"), lambda name: f"%({name})s"), dict(self.params)
+        ordered = tuple(self.params[name] for name in self.names)
+        if style == "format":
+            return self._join(lambda piece: piece.replace("%", "%%"), lambda _: "%s"), ordered
+        if style == "qmark":
+            return self._join(lambda piece: piece, lambda _: "?"), ordered
+        positions = iter(range(1, len(self.names) + 1))
+        return self._join(lambda piece: piece, lambda _: f"${next(positions)}"), ordered
+
+    def _join(self, escape: Callable[[str], str], bind: Callable[[str], str]) -> str:
+        parts = [escape(self.pieces[0])]
+        for name, piece in zip(self.names, self.pieces[1:], strict=True):
+            parts += (bind(name), escape(piece))
+        return "".join(parts)
