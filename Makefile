@@ -1,0 +1,46 @@
+# Everything a newcomer or a CI machine needs; each target sets up what it uses. `make` alone lists them.
+.POSIX:
+.DEFAULT_GOAL := help
+.PHONY: help demo serve check test servers bench fuzz
+
+BIN := .venv/bin
+READY := .venv/.ready
+N ?= 2000
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## two tenants, one SQL text, five attacks; ends by itself
+	@$(BIN)/python -m sample_engine.demo
+
+serve: $(READY) ## the sample engine, left running, with a curl line to try
+	@$(BIN)/python -m sample_engine.demo --serve
+
+check: $(READY) ## format, lint, types, layers and the fast tests: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n auto -m "not slow and not postgres"
+
+test: $(READY) ## every test on every database that can be started here
+	$(BIN)/python -m pytest -n auto
+
+servers: $(READY) ## make sure that the test servers can be started
+	$(BIN)/python -m tests.servers --check
+
+bench: $(READY) ## what rowseal costs
+	$(BIN)/python -m benchmarks
+
+fuzz: $(READY) ## N random queries (default 2000) against the oracles
+	$(BIN)/python -m tests.fuzz $(N)
+
+# The compiled parser has no wheel for some platforms: there rowseal runs on the pure Python one, slower and otherwise the same.
+$(READY): pyproject.toml
+	@python=; for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then echo "rowseal needs Python 3.11 or newer on the PATH" >&2; exit 1; fi; \
+	if ! [ -x $(BIN)/pip ]; then $$python -m venv .venv || \
+	  { rm -rf .venv; echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fast,dev]' || $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
