@@ -1,19 +1,56 @@
-"""Public keys, and the rules under which their tokens are read."""
+"""Public keys, and the rules under which their tokens are read.
+
+One algorithm is pinned to each key when it is read, so a token can never choose how it is verified (RFC 8725 section 3.1).
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeAlias
 
-from rowseal.claims import KeyFacts
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from rowseal import strict
+from rowseal.claims import Json, KeyFacts
 from rowseal.filters import FlatFilters
 
-__all__ = ["PublicKey", "TokenRules"]
+__all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules", "pin_algorithm", "read_pem", "read_public_keys", "thumbprint"]
+
+AsymmetricPublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey"
+
+RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+# RFC 7518 section 3.3 asks for 2048 bits; above 8192 one signature costs the verifier milliseconds.
+RSA_BITS: Final = range(2048, 8192 + 1)
+RSA_EXPONENT: Final = 65537
+KID_LENGTH: Final = 256
+
+# cryptography's name of a curve -> (JOSE's name, algorithm, octets of a coordinate); RFC 7518 section 6.2.1.1
+_CURVES: Final = {"secp256r1": ("P-256", "ES256", 32), "secp384r1": ("P-384", "ES384", 48), "secp521r1": ("P-521", "ES512", 66)}
+_JWK_CURVES: Final[dict[str, ec.EllipticCurve]] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*)-----END \1-----", re.DOTALL)
+_PEM_SPACE: Final = re.compile(r"\s|\\r|\\n")
+_KEY_FORMS: Final = "write a PEM block `BEGIN PUBLIC KEY`, a JWK or a JWKS"
+
+
+class KeyRefused(ValueError):
+    """The text is no public key that tokens may be verified with. The message says what to write instead and holds no key material."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One parsed public key with the single algorithm pinned to it. `thumbprint` is RFC 7638 SHA-256, base64url; `kid` the key set's own name for it, if any."""
+    """One parsed public key with the single algorithm pinned to it.
+
+    `thumbprint` is RFC 7638 SHA-256 in base64url; `kid` the key set's own name for the key, if any.
+    """
 
     facts: KeyFacts
     algorithm: str
@@ -34,3 +71,192 @@ class TokenRules:
     issuer: str | None = None
     audience: str | None = None
     project_id: str | None = None
+
+
+def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[PublicKey, ...]:
+    """Read one PEM block (SubjectPublicKeyInfo or PKCS #1), one JWK (RFC 7517) or a JWKS document. Raises KeyRefused.
+
+    `algorithm` pins another algorithm than the key's own: only RSA keys have a choice, and mean RS256 unless told.
+    """
+    text = text.strip().removeprefix("\ufeff")
+    if not text:
+        raise KeyRefused(f"there is no key here: {_KEY_FORMS}")
+    if text.startswith("{"):
+        return _read_jwk_text(text, facts, algorithm)
+    label, der = read_pem(text)
+    if "PRIVATE" in label:
+        raise KeyRefused(
+            "this is a PRIVATE key: take it off this machine, treat it as leaked if others could read it, and write its public half (`openssl pkey -pubout`)"
+        )
+    if "CERTIFICATE" in label:
+        raise KeyRefused("this is an X.509 certificate, whose dates and issuer nobody would check: write its public key (`openssl x509 -pubkey -noout`)")
+    if label not in {"PUBLIC KEY", "RSA PUBLIC KEY"}:
+        raise KeyRefused(f"a PEM block `{label}` is not a public key: {_KEY_FORMS}")
+    try:
+        key = load_der_public_key(der)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused(f"the PEM block does not hold a public key of a known kind: {_KEY_FORMS}") from None
+    return (_public_key(key, facts, algorithm),)
+
+
+def read_pem(text: str) -> tuple[str, bytes]:
+    r"""The label and the DER bytes of exactly one PEM block (RFC 7468), however its lines were broken. Raises KeyRefused.
+
+    Environment variables and YAML turn line breaks into CRLF, spaces or a literal `\n`: all mean the same bytes.
+    """
+    blocks = text.count("-----BEGIN ")
+    if blocks > 1:
+        raise KeyRefused(f"{blocks} PEM blocks stand in one place: write each key as an entry of its own")
+    match = _PEM.fullmatch(_trim(text))
+    if match is None:
+        raise KeyRefused(f"this is not one whole PEM block (a shared secret is not accepted: only public keys are): {_KEY_FORMS}")
+    try:
+        return match[1], base64.b64decode(_PEM_SPACE.sub("", match[2]), validate=True)
+    except ValueError:
+        raise KeyRefused("the body of the PEM block is not base64 (an encrypted key cannot be read): write the block unchanged") from None
+
+
+def _trim(text: str) -> str:
+    text = text.strip()
+    while text.startswith(("\\n", "\\r")):
+        text = text[2:].lstrip()
+    while text.endswith(("\\n", "\\r")):
+        text = text[:-2].rstrip()
+    return text
+
+
+def pin_algorithm(key: object, algorithm: str | None = None) -> str:
+    """The one JWS algorithm (RFC 7518, RFC 8037) of this public key. Raises KeyRefused for keys that must not be used."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            raise KeyRefused(f"keys on the curve `{key.curve.name}` are not accepted: use P-256, P-384, P-521, Ed25519 or RSA")
+        choices: tuple[str, ...] = (_CURVES[key.curve.name][1],)
+    elif isinstance(key, Ed25519PublicKey):
+        choices = ("EdDSA",)
+    elif isinstance(key, rsa.RSAPublicKey):
+        if key.key_size not in RSA_BITS:
+            raise KeyRefused(f"an RSA key of {key.key_size} bits is not accepted: use {RSA_BITS.start} to {RSA_BITS.stop - 1} bits")
+        if key.public_numbers().e != RSA_EXPONENT:
+            raise KeyRefused(f"an RSA key with another public exponent than {RSA_EXPONENT} is not accepted: generate a new key")
+        choices = RSA_ALGORITHMS
+    else:
+        raise KeyRefused("keys of this kind cannot verify tokens: use P-256, P-384, P-521, Ed25519 or RSA")
+    if algorithm is None:
+        return choices[0]
+    if algorithm not in choices:
+        raise KeyRefused(f"this key cannot have the algorithm `{algorithm}`: write {_either(choices)}")
+    return algorithm
+
+
+def thumbprint(key: AsymmetricPublicKey) -> str:
+    """RFC 7638: SHA-256 over the required members of the JWK in lexicographic order without white space, in base64url."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        curve, _, size = _CURVES[key.curve.name]
+        point = key.public_numbers()
+        members = {"crv": curve, "kty": "EC", "x": _encode(point.x.to_bytes(size, "big")), "y": _encode(point.y.to_bytes(size, "big"))}
+    elif isinstance(key, Ed25519PublicKey):
+        members = {"crv": "Ed25519", "kty": "OKP", "x": _encode(key.public_bytes_raw())}
+    else:
+        numbers = key.public_numbers()
+        members = {"e": _encode(_octets(numbers.e)), "kty": "RSA", "n": _encode(_octets(numbers.n))}
+    return _encode(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
+
+
+def _public_key(key: Any, facts: KeyFacts, algorithm: str | None, kid: str | None = None) -> PublicKey:
+    pinned = pin_algorithm(key, algorithm)
+    return PublicKey(facts=facts, algorithm=pinned, thumbprint=thumbprint(key), key=key, kid=kid)
+
+
+def _read_jwk_text(text: str, facts: KeyFacts, algorithm: str | None) -> tuple[PublicKey, ...]:
+    try:
+        document = strict.json_object(text.encode(), depth=6)
+    except (strict.Malformed, UnicodeEncodeError) as error:
+        why = error if isinstance(error, strict.Malformed) else "a string holds half of a surrogate pair"
+        raise KeyRefused(f"the JWK or JWKS is not strict JSON ({why}): write the document unchanged") from None
+    if "keys" not in document:
+        return (_read_jwk(document, facts, algorithm),)
+    entries = document["keys"]
+    if not isinstance(entries, list) or not entries:
+        raise KeyRefused("`keys` of the JWKS must be a list with at least one key")
+    keys = []
+    for position, entry in enumerate(entries):
+        try:
+            keys.append(_read_jwk(entry, facts, algorithm))
+        except KeyRefused as error:
+            raise KeyRefused(f"`keys[{position}]`: {error}") from None
+    # INVARIANT: within a set a kid names one key, and a key stands once (or two rules could apply to one signature).
+    for what, names in (("kid", [key.kid for key in keys if key.kid is not None]), ("key", [key.thumbprint for key in keys])):
+        if len(set(names)) != len(names):
+            raise KeyRefused(f"the JWKS holds the same {what} twice: remove one")
+    return tuple(keys)
+
+
+def _read_jwk(jwk: Json, facts: KeyFacts, algorithm: str | None) -> PublicKey:
+    if not isinstance(jwk, dict):
+        raise KeyRefused("a JWK must be a JSON object")
+    if jwk.get("kty") == "oct" or "k" in jwk:
+        raise KeyRefused("this JWK is a shared secret, which could also sign tokens: write a public key")
+    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
+        raise KeyRefused("this JWK holds a PRIVATE key: take it off this machine, treat it as leaked if others could read it, and write its public half")
+    if jwk.get("use", "sig") != "sig":
+        raise KeyRefused("`use` of the JWK must be `sig`: a key for encryption verifies nothing")
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise KeyRefused("`key_ops` of the JWK must hold `verify`")
+    kid = jwk.get("kid")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= KID_LENGTH):
+        raise KeyRefused(f"`kid` of the JWK must be a string of 1 to {KID_LENGTH} characters")
+    named = jwk.get("alg")
+    if named is not None and not isinstance(named, str):
+        raise KeyRefused("`alg` of the JWK must be a string")
+    if named and algorithm and named != algorithm:
+        raise KeyRefused("`alg` of the JWK is not the configured algorithm: write the same in both places, or in one only")
+    return _public_key(_key_of(jwk), facts, algorithm or named, kid)
+
+
+def _key_of(jwk: dict[str, Json]) -> AsymmetricPublicKey:
+    kind, curve = jwk.get("kty"), jwk.get("crv")
+    try:
+        if kind == "EC" and isinstance(curve, str) and curve in _JWK_CURVES:
+            size = (_JWK_CURVES[curve].key_size + 7) // 8
+            x, y = _number(jwk, "x", size), _number(jwk, "y", size)
+            return ec.EllipticCurvePublicNumbers(x, y, _JWK_CURVES[curve]).public_key()
+        if kind == "OKP" and curve == "Ed25519":
+            return Ed25519PublicKey.from_public_bytes(_member(jwk, "x"))
+        if kind == "RSA":
+            return rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n")).public_key()
+    except KeyRefused:
+        raise
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("the numbers of the JWK are not a public key of the kind that it names: write the key unchanged") from None
+    raise KeyRefused("`kty` and `crv` of the JWK must be EC with P-256, P-384 or P-521, OKP with Ed25519, or RSA")
+
+
+def _member(jwk: dict[str, Json], name: str) -> bytes:
+    value = jwk.get(name)
+    try:
+        if isinstance(value, str) and value:
+            return strict.base64url(value)
+    except strict.Malformed:
+        pass
+    raise KeyRefused(f"`{name}` of the JWK must be base64url without padding")
+
+
+def _number(jwk: dict[str, Json], name: str, size: int | None = None) -> int:
+    octets = _member(jwk, name)
+    # RFC 7518: a coordinate has the full size of its curve (6.2.1.2), any other number no leading zero octet (section 2)
+    if len(octets) != size if size else octets[0] == 0:
+        raise KeyRefused(f"`{name}` of the JWK has the wrong length")
+    return int.from_bytes(octets, "big")
+
+
+def _octets(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    return " or ".join(f"`{choice}`" for choice in choices)
