@@ -1,0 +1,79 @@
+"""Fixtures that every test may use: real databases, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import servers
+
+RUN = pytest.StashKey[servers.Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The run begins in the controller, which outlives every worker; workers are told its folder."""
+    told = getattr(config, "workerinput", None)
+    config.stash[RUN] = servers.Run(Path(told["rowseal_run"])) if told else servers.Run.begin()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["rowseal_run"] = str(node.config.stash[RUN].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[RUN].end()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> servers.Server:
+    """The run's PostgreSQL. Where none can be started the test is skipped with the reason, or fails if `ROWSEAL_REQUIRE` demands it."""
+    try:
+        return pytestconfig.stash[RUN].server()
+    except servers.UnavailableError as error:
+        if {"all", "postgres"} & set(os.environ.get("ROWSEAL_REQUIRE", "").replace(",", " ").split()):
+            pytest.fail(f"ROWSEAL_REQUIRE demands PostgreSQL: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: servers.Server) -> Iterator[servers.Database]:
+    """This worker's own database: `.owner_url`, `.reader_url`, `.superuser_url`, and `.another()` for one more."""
+    database = postgres_server.new_database()
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: servers.Database) -> str:
+    """SQLAlchemy URL of this worker's own database, as the owner of its tables."""
+    return postgres.owner_url
+
+
+@pytest.fixture
+def fresh_postgres(postgres_server: servers.Server) -> Iterator[servers.Database]:
+    """An empty database for one test."""
+    database = postgres_server.new_database()
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> Callable[[str], str]:
+    """Makes a SQLite file from a script and gives its SQLAlchemy URL."""
+
+    def make(script: str, name: str = "data.db") -> str:
+        path = tmp_path / name
+        connection = sqlite3.connect(path)
+        try:
+            connection.executescript(script)
+        finally:
+            connection.close()
+        return f"sqlite:///{path}"
+
+    return make
