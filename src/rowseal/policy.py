@@ -8,31 +8,20 @@ The algebra, in full:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeAlias
-from uuid import UUID
 
-from rowseal.catalog import Dataset, Field
-from rowseal.filters import Operator
+from rowseal.catalog import Bound, Catalog, ClaimFilter, ConfigFilter, Dataset, Field, Guard, ThroughFilter
+from rowseal.catalog.values import LIST_OPERATORS, Condition, Inapplicable, typed
+from rowseal.claims import Json
+from rowseal.errors import AccessRefused
+from rowseal.filters import Filter, Group, Scalar
+from rowseal.grants import Grant
 
-__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Predicate", "Rows", "Through"]
-
-# A value ready to bind: typed by the field, in the form the database stores.
-Bound: TypeAlias = "bool | int | Decimal | float | str | date | datetime | UUID"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One filter, resolved: the field it tests and values typed for that field's storage.
-
-    `values` is empty for `is_null` / `is_not_null`, has two members for `between`, one or more for the list operators, else one.
-    """
-
-    field: Field
-    op: Operator
-    values: tuple[Bound, ...]
+__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Through", "shape", "values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +55,185 @@ class Rows:
 
     dataset: Dataset
     predicate: AllOf
+
+
+class Policy:
+    """One grant applied to one catalog. Decides per dataset, when a query reads it; remembers what it permitted."""
+
+    def __init__(self, grant: Grant, catalog: Catalog) -> None:
+        self.grant = grant
+        self.catalog = catalog
+        self._permitted: dict[str, Rows] = {}
+
+    def unknown(self, name: str) -> AccessRefused:
+        """The refusal for a name that no granted dataset has."""
+        # INVARIANT: the answer for an ungranted dataset and for one that does not exist is the same, so the name has no part in it.
+        del name
+        return AccessRefused("dataset_unknown")
+
+    def rows(self, dataset: Dataset) -> Rows:
+        """The permitted rows of a dataset.
+
+        Raises AccessRefused: `dataset_unknown` where the grant does not name it (the same answer as `unknown`), else
+        `filter_required`, `filter_inapplicable`, `guard_unmet` or `claim_required`.
+        """
+        known = self._permitted.get(dataset.id)
+        if known is not None and known.dataset is dataset:
+            return known
+        if not self.grant.grants(dataset.id) or self.catalog.datasets.get(dataset.id) is not dataset:
+            raise self.unknown(dataset.sql_name)
+        parts: list[Predicate] = []
+        branches = self._branches(dataset)
+        if branches is None:
+            if not (dataset.public or self.grant.key.development or self._restricted(dataset)):
+                raise AccessRefused("filter_required")
+        elif len(branches) == 1:
+            parts += branches[0]
+        else:
+            parts.append(AnyOf(tuple(branch[0] if len(branch) == 1 else AllOf(branch) for branch in branches)))
+        parts += [self._configured(dataset, rule) for rule in dataset.secure_filters]
+        rows = Rows(dataset, AllOf(tuple(parts)))
+        self._permitted[dataset.id] = rows
+        return rows
+
+    def _branches(self, dataset: Dataset) -> list[tuple[Condition, ...]] | None:
+        """The token's own groups for the dataset, typed, each of which meets every guard. None where the token has no filter for it."""
+        tree = self.grant.filters.get(dataset.id)
+        if tree is None:
+            if dataset.guards and self.grant.key.development:
+                # A development key opens unfiltered datasets; a guard is the operator's word that this one is never unfiltered.
+                raise AccessRefused("guard_unmet", "the token does not restrict this dataset, which a guard demands whatever the key")
+            return None
+        if not tree or not all(tree):
+            raise AccessRefused("filter_inapplicable", "the token has an empty group of filters for this dataset")
+        branches = [tuple(self._token_condition(dataset, condition) for condition in group) for group in tree]
+        for guard in dataset.guards:
+            for group, branch in zip(tree, branches, strict=True):
+                if not _meets(dataset, guard, group, branch):
+                    raise AccessRefused("guard_unmet")
+        return branches
+
+    def _token_condition(self, dataset: Dataset, condition: Filter) -> Condition:
+        field = dataset.field(condition.field)
+        if field is None:
+            raise AccessRefused("filter_inapplicable", "a filter of the token names a field that this dataset does not declare")
+        try:
+            return typed(condition, field, self.catalog.dialect)
+        except Inapplicable as error:
+            raise AccessRefused("filter_inapplicable", f"{error} (in the token)") from error
+
+    def _restricted(self, dataset: Dataset) -> bool:
+        """Whether the token says which rows: of the dataset itself, or of a parent that its rows are read through."""
+        if dataset.id in self.grant.filters:
+            return True
+        parents = [self.catalog.datasets[rule.parent] for rule in dataset.secure_filters if isinstance(rule, ThroughFilter)]
+        return any(self._restricted(parent) for parent in parents)
+
+    def _configured(self, dataset: Dataset, rule: ConfigFilter | ClaimFilter | ThroughFilter) -> Predicate:
+        if isinstance(rule, ThroughFilter):
+            return self._through(dataset, rule)
+        if isinstance(rule, ConfigFilter):
+            return self._typed_rule(dataset, rule.filter, "filter_inapplicable", "a filter of the configuration does not fit this dataset")
+        value = _claimed(self.grant.claims, rule.claim, several=rule.op in LIST_OPERATORS)
+        return self._typed_rule(
+            dataset, Filter(rule.field, rule.op, value), "claim_required", "a claim that this dataset needs has a type that its field does not take"
+        )
+
+    def _typed_rule(self, dataset: Dataset, condition: Filter, code: str, detail: str) -> Condition:
+        field = dataset.field(condition.field)
+        if field is None:
+            raise AccessRefused(code, detail)
+        try:
+            return typed(condition, field, self.catalog.dialect)
+        except Inapplicable as error:
+            raise AccessRefused(code, detail) from error
+
+    def _through(self, dataset: Dataset, rule: ThroughFilter) -> Through:
+        parent = self.catalog.datasets[rule.parent]
+        # Which rows of the parent are the bearer's is for the token to say. One that does not name the parent has not said it, and
+        # reading the child would answer questions about a dataset that is closed. The parent's name stays out of the message for that reason.
+        if not self.grant.grants(parent.id):
+            raise AccessRefused(
+                "filter_required",
+                "this dataset is read through a parent dataset that the token does not grant",
+                hint="grant the parent dataset (`through:` in datasets.yaml) in the same token, with a secure filter",
+            )
+        try:
+            rows = self.rows(parent)
+        except AccessRefused as refusal:
+            raise AccessRefused(refusal.code, f"this dataset is read through a parent dataset, and there: {refusal.detail}", hint=refusal.hint) from refusal
+        pairs = [(dataset.field(own), parent.field(theirs)) for own, theirs in rule.on]
+        on = tuple((own, theirs) for own, theirs in pairs if own is not None and theirs is not None)
+        if not on or len(on) != len(pairs):
+            raise AccessRefused("filter_inapplicable", "a filter of the configuration does not fit this dataset")
+        return Through(rows, on)
+
+
+def _meets(dataset: Dataset, guard: Guard, group: Group, branch: tuple[Condition, ...]) -> bool:
+    """Whether one AND-group of the token restricts the guarded field as the guard wants it."""
+    guarded = dataset.field(guard.field)
+    return any(
+        condition.field is guarded
+        and condition.op in guard.ops
+        and (guard.max_values is None or len(condition.values) <= guard.max_values)
+        and (guard.values_in is None or guard.values_in.issuperset(condition.values))
+        and (guard.matches is None or all(re.fullmatch(guard.matches, _form(value)) for value in _scalars(written)))
+        for written, condition in zip(group, branch, strict=True)
+    )
+
+
+def _scalars(condition: Filter) -> tuple[Scalar, ...]:
+    if condition.value is None:
+        return ()
+    return condition.value if isinstance(condition.value, tuple) else (condition.value,)
+
+
+def _form(value: Scalar) -> str:
+    """A value as text for a guard's `matches`: JSON's spelling, numbers without an exponent."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def _claimed(claims: object, path: str, *, several: bool) -> Scalar | tuple[Scalar, ...]:
+    """The signed value at a dotted path, for one filter. Raises AccessRefused `claim_required` unless it is there and of the right shape."""
+    found: object = claims
+    for step in path.split("."):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    members: Sequence[Json] = found if several and isinstance(found, (list, tuple)) else ()
+    scalars = tuple(member for member in members if isinstance(member, (bool, int, Decimal, str)))
+    if several and scalars and len(scalars) == len(members):
+        return scalars
+    if not several and isinstance(found, (bool, int, Decimal, str)):
+        return found
+    raise AccessRefused("claim_required")
+
+
+def shape(rows: Rows) -> Hashable:
+    """All that decides the text of the guard, without the values: policies of one shape share one secured query.
+
+    The number of values in a list has no part in it (a list binds as one array), their Python types have.
+    """
+    return rows.dataset.id, _shape(rows.predicate)
+
+
+def _shape(part: Predicate) -> Hashable:
+    if isinstance(part, Condition):
+        types = (frozenset if part.op in LIST_OPERATORS else tuple)(map(type, part.values))
+        return part.field.id, part.op, types
+    if isinstance(part, Through):
+        return "through", tuple((own.id, theirs.id) for own, theirs in part.on), shape(part.parent)
+    return type(part), tuple(map(_shape, part.parts))
+
+
+def values(rows: Rows) -> tuple[Bound | tuple[Bound, ...], ...]:
+    """The values of the guard, depth first, in the order that `shape` has them. A list operator contributes one tuple."""
+    return tuple(_values(rows.predicate))
+
+
+def _values(part: Predicate) -> list[Bound | tuple[Bound, ...]]:
+    if isinstance(part, Condition):
+        return [part.values] if part.op in LIST_OPERATORS else list(part.values)
+    if isinstance(part, Through):
+        return _values(part.parent.predicate)
+    return [value for inner in part.parts for value in _values(inner)]

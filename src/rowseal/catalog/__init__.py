@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
 
-from rowseal.filters import Filter, Operator, Scalar
+from rowseal.filters import Filter, Operator
 
 __all__ = [
+    "Bound",
     "Catalog",
     "ClaimFilter",
     "ConfigFilter",
@@ -24,6 +29,10 @@ __all__ = [
     "Storage",
     "ThroughFilter",
 ]
+
+
+# A value ready to bind: typed by the field, in the form the database stores.
+Bound: TypeAlias = "bool | int | Decimal | float | str | date | datetime | UUID"
 
 
 class FieldType(StrEnum):
@@ -103,7 +112,7 @@ class Guard:
     ops: frozenset[Operator]
     max_values: int | None = None
     matches: str | None = None
-    values_in: frozenset[Scalar] | None = None
+    values_in: frozenset[Bound] | None = None  # typed like the field, as the token's own values are before they are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,7 @@ class FunctionRules:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything datasets.yaml said, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres"."""
+    """Everything datasets.yaml said, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres". `datasets` is by id, in the order of the file."""
 
     dialect: str
     database: str = field(repr=False)  # SQLAlchemy URL; may hold a password
