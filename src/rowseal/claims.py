@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
 __all__ = ["Claims", "Json", "KeyFacts"]
 
 # Numbers with a fraction or exponent are Decimal: a float would round them before the filters see them.
-Json: TypeAlias = "None | bool | int | Decimal | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,6 @@ class Claims:
     """
 
     key: KeyFacts
-    content: Mapping[str, Json]
+    content: Mapping[str, Json] = field(repr=False)
     expires_at: float
     digest: str

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
 
-from rowseal.claims import Json, KeyFacts
-from rowseal.filters import FilterTree
+from rowseal.claims import Claims
+from rowseal.errors import OurBug
+from rowseal.grants import vizzly
+from rowseal.grants.grant import Grant
+from rowseal.keys import TokenRules
 
-__all__ = ["Grant"]
+__all__ = ["PROFILES", "Grant", "read_grant"]
+
+PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], Grant]]] = MappingProxyType({"vizzly": vizzly.read})
+"""Every token profile that datasets.yaml may name, with its reader."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What one token permits, as signed; the catalog has not been asked yet.
-
-    `dataset_ids` None means `"*"`, every dataset of the catalog. `filters` has an entry only where the token gives at least one
-    filter for that dataset id. `parameters` are the signed parameters, for `{claim: parameters.x}`. Times in epoch seconds.
-    """
-
-    key: KeyFacts
-    dataset_ids: frozenset[str] | None
-    filters: Mapping[str, FilterTree]
-    expires_at: float
-    digest: str
-    claims: Mapping[str, Json] = field(repr=False)
-
-    def grants(self, dataset_id: str) -> bool:
-        """Whether the token names the dataset (or all) and the key that signed it may."""
-        named = self.dataset_ids is None or dataset_id in self.dataset_ids
-        return named and (self.key.datasets is None or dataset_id in self.key.datasets)
+def read_grant(claims: Claims, rules: TokenRules) -> Grant:
+    """The grant of verified claims, read by the profile that the key's rules name, never by the token. Raises TokenRefused."""
+    reader = PROFILES.get(rules.profile)
+    if reader is None:
+        raise OurBug(f"no reader for the profile {rules.profile!r}, which the configuration should have refused")
+    return reader(claims, rules)

@@ -1,0 +1,117 @@
+"""The `vizzly` profile: Vizzly's data access token.
+
+Claims (vendor's pages identity/self-sign and identity/properties): `dataSetIds`, `secureFilters`, `expires`, optionally
+`parameters` and `projectId`. Nothing but their shape tells the vendor's tokens apart, and one key signs them all, so a
+dashboard token or a query engine token must be recognised before anything is granted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from rowseal.claims import Claims, Json
+from rowseal.errors import TokenRefused
+from rowseal.filters import FilterMalformed, FilterTree, FlatFilters, read_tree
+from rowseal.grants.grant import Grant
+from rowseal.keys import TokenRules
+
+__all__ = ["read", "read_dataset_ids", "read_filters"]
+
+DATASETS: Final = 10_000
+DATASET_ID_LENGTH: Final = 256  # characters
+
+# claim -> the kind of token that carries it; a data access token carries none of them
+_OTHER_KINDS: Final = {
+    "accessType": "a dashboard access token",
+    "scope": "a dashboard access token",
+    "parentDashboardIds": "a dashboard access token",
+    "allowDatabaseSchemaAccess": "a query engine access token",
+    "allowDataPreviewAccess": "a query engine access token",
+    "allowDatabaseWriteAccess": "a query engine access token",
+    "resources": "a project access token",
+    "dataAccessToken": "an object of several tokens",
+    "dashboardAccessToken": "an object of several tokens",
+}
+_SHOWN_ID: Final = re.compile(r"[\w .:/=+-]{1,64}", re.ASCII)
+
+
+def read(claims: Claims, rules: TokenRules) -> Grant:
+    """What the token permits. Raises TokenRefused: token_kind, claim_invalid, issuer_refused or filters_malformed."""
+    content = claims.content
+    _check_kind(content)
+    _check_project(content, rules)
+    filters = read_filters(content, rules.flat_filters)
+    return Grant(
+        key=claims.key,
+        dataset_ids=read_dataset_ids(content),
+        filters=filters,
+        expires_at=claims.expires_at,
+        digest=claims.digest,
+        claims={**content, "parameters": _parameters(content)},
+    )
+
+
+def read_dataset_ids(content: Mapping[str, Json]) -> frozenset[str] | None:
+    """`dataSetIds`: None for exactly the string `"*"` (every dataset), else the ids of the list. Raises TokenRefused."""
+    ids = content.get("dataSetIds")
+    if ids == "*":
+        return None
+    if not isinstance(ids, list) or not ids:
+        raise TokenRefused("claim_invalid", '`dataSetIds` of the token must be a list of at least one id, or the string `"*"`')
+    if len(ids) > DATASETS:
+        raise TokenRefused("claim_invalid", f"`dataSetIds` of the token holds more than {DATASETS} ids")
+    if "*" in ids:
+        raise TokenRefused("claim_invalid", '`dataSetIds` of the token holds "*" in a list', hint='sign the string `"*"` itself to grant every dataset')
+    named = frozenset(item for item in ids if isinstance(item, str) and 0 < len(item) <= DATASET_ID_LENGTH)
+    if not all(isinstance(item, str) and item in named for item in ids):
+        raise TokenRefused("claim_invalid", f"`dataSetIds` of the token must hold strings of 1 to {DATASET_ID_LENGTH} characters")
+    return named
+
+
+def read_filters(content: Mapping[str, Json], flat: FlatFilters) -> dict[str, FilterTree]:
+    """`secureFilters`: the tree of each dataset id. An empty list gives that dataset no filter, so no entry here. Raises TokenRefused."""
+    raw = content.get("secureFilters")
+    if not isinstance(raw, dict):
+        raise TokenRefused("claim_invalid", "`secureFilters` of the token must be an object: dataset id -> list of filters")
+    if "*" in raw:
+        # Restricting nothing would be the other reading; on a public dataset that would show rows the signer meant to hide.
+        raise TokenRefused(
+            "filters_malformed", '`secureFilters` of the token has the key `"*"`, which is no dataset', hint="sign filters for each dataset by its id"
+        )
+    trees = {}
+    for dataset_id, filters in raw.items():
+        if filters == []:
+            continue
+        try:
+            trees[dataset_id] = read_tree(filters, flat)
+        except FilterMalformed as error:
+            shown = dataset_id if _SHOWN_ID.fullmatch(dataset_id) else "..."
+            raise TokenRefused("filters_malformed", f"`secureFilters.{shown}{error.path}` {error.reason}") from None
+    return trees
+
+
+def _parameters(content: Mapping[str, Json]) -> dict[str, Json]:
+    parameters = content.get("parameters")
+    if parameters is None:  # one of the vendor's signers writes null for none
+        return {}
+    if not isinstance(parameters, dict):
+        raise TokenRefused("claim_invalid", "`parameters` of the token must be an object")
+    return parameters
+
+
+def _check_kind(content: Mapping[str, Json]) -> None:
+    for claim, kind in _OTHER_KINDS.items():
+        if claim in content:
+            raise TokenRefused("token_kind", f"this is {kind} (it has the claim `{claim}`), not a data access token")
+    if "dataSetIds" not in content and "secureFilters" not in content and ("sub" in content or "nonce" in content):
+        raise TokenRefused("token_kind", "this looks like the token of a login, not a data access token")
+
+
+def _check_project(content: Mapping[str, Json], rules: TokenRules) -> None:
+    for claim in ("projectId", "organisationId", "dashboardId"):
+        if claim in content and not isinstance(content[claim], str):
+            raise TokenRefused("claim_invalid", f"`{claim}` of the token must be a string")
+    if rules.project_id is not None and content.get("projectId") != rules.project_id:
+        raise TokenRefused("issuer_refused", "`projectId` of the token is not the configured project")

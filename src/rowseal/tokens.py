@@ -1,0 +1,216 @@
+"""Token -> Claims: a compact JWS (RFC 7515) is verified, parsed strictly and judged by time.
+
+The order matters: size, shape and header first; then the signature over the bytes as they came; only then is the payload read.
+Signatures are checked by PyJWT's algorithm objects with keys parsed at start-up; everything else is ours, because a JWT library
+has to be lenient where one issuer's tokens need not be (RFC 8725).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from jwt.algorithms import get_default_algorithms
+
+from rowseal import strict
+from rowseal.claims import Claims, Json
+from rowseal.errors import TokenRefused
+from rowseal.keys import KeyRefused, PublicKey, TokenRules
+
+__all__ = ["Verifier"]
+
+# {secureFilters: {dataset: [[{value: [...]}]]}} is six deep; parameters may nest too
+PAYLOAD_DEPTH: Final = 16
+HEADER_DEPTH: Final = 2
+KID_LENGTH: Final = 256
+# In seconds this is the year 5138, in milliseconds 1973: nobody means the one, and the other is a mistake of units.
+LATEST_SECOND: Final = 100_000_000_000
+
+_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+_DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ"})
+# Named in the refusal, because each asks the verifier to trust the token about itself, or to read other bytes than were signed.
+_HEADER_TRAPS: Final = ("jwk", "jku", "x5u", "x5c", "crit", "zip", "b64", "cty", "enc")
+_ALGORITHMS: Final = get_default_algorithms()
+
+
+class Verifier:
+    """Verifies tokens against the configured keys. Holds no state beyond its configuration: one serves all threads."""
+
+    def __init__(self, rules: Sequence[TokenRules], *, token_bytes: int) -> None:
+        """`token_bytes` bounds a token's length. Raises KeyRefused where it would be unclear which key or rules a token has."""
+        self._token_bytes = token_bytes
+        self._rules: dict[str, TokenRules] = {}
+        self._named: dict[str, list[PublicKey]] = {}
+        self._by_algorithm: dict[str, list[PublicKey]] = {}
+        thumbprints: set[str] = set()
+        for entry in rules:
+            for key in entry.keys:
+                if self._rules.setdefault(key.facts.id, entry) is not entry:
+                    raise KeyRefused(f"the key id `{key.facts.id}` stands under two entries of `tokens`: give each key its own id")
+                if key.thumbprint in thumbprints:
+                    raise KeyRefused(f"the key `{key.facts.id}` is configured twice: which rules its tokens follow must be clear")
+                thumbprints.add(key.thumbprint)
+                self._by_algorithm.setdefault(key.algorithm, []).append(key)
+                for name in {key.thumbprint, key.facts.id, key.kid or key.facts.id}:
+                    named = self._named.setdefault(name, [])
+                    if any(other.facts != key.facts for other in named):
+                        raise KeyRefused(f"two keys answer to the kid of the key `{key.facts.id}`: give them different ids and kids")
+                    named.append(key)
+
+    def rules_of(self, claims: Claims) -> TokenRules:
+        """The rules of the key that verified these claims; the token has no say in them."""
+        return self._rules[claims.key.id]
+
+    def verify(self, token: str, *, now: float) -> Claims:
+        """The content of a token that a configured key signed and that is valid at `now` (epoch seconds). Raises only TokenRefused."""
+        try:
+            return self._verify(token, now)
+        except TokenRefused:
+            raise
+        except Exception:  # noqa: BLE001  INVARIANT: no token, however strange, is anything but verified or refused
+            failed = TokenRefused("token_malformed")
+        raise failed  # outside the handler: the unexpected error, which may quote the token, is not chained to it
+
+    def _verify(self, token: str, now: float) -> Claims:
+        header_part, payload_part, signature = self._split(token)
+        header = _read_header(header_part)
+        signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
+        key = self._verifying_key(header, signed, signature)
+        try:
+            content = strict.json_object(strict.base64url(payload_part), depth=PAYLOAD_DEPTH)
+        except strict.Malformed as error:
+            raise TokenRefused("token_malformed", f"the token's payload cannot be read: {error}") from None
+        rules = self._rules[key.facts.id]
+        expires_at = _check_times(content, rules, now)
+        _check_issuer(content, rules)
+        return Claims(key=key.facts, content=content, expires_at=expires_at, digest=hashlib.sha256(signed).hexdigest())
+
+    def _split(self, token: str) -> tuple[str, str, bytes]:
+        if not isinstance(token, str) or not token:
+            raise TokenRefused("token_missing")
+        if len(token) > self._token_bytes:
+            raise TokenRefused("token_too_large", f"the token is longer than {self._token_bytes} bytes")
+        match = _COMPACT.fullmatch(token)
+        if match is None:
+            raise _not_compact(token)
+        try:
+            return match[1], match[2], strict.base64url(match[3])
+        except strict.Malformed as error:
+            raise TokenRefused("token_malformed", f"the token's signature cannot be read: {error}") from None
+
+    def _verifying_key(self, header: dict[str, Json], signed: bytes, signature: bytes) -> PublicKey:
+        algorithm, kid = header["alg"], header.get("kid")
+        # INVARIANT: the header only picks among keys; each key is used with the one algorithm that was pinned at start-up.
+        if kid is None:
+            candidates = [key for key in self._by_algorithm.get(str(algorithm), ()) if key.algorithm == algorithm]
+        elif (named := self._named.get(str(kid))) is None:
+            raise TokenRefused("key_unknown")
+        else:
+            candidates = [key for key in named if key.algorithm == algorithm]
+        if not candidates:
+            raise TokenRefused("algorithm_refused")
+        for key in candidates:
+            if _signed_by(key, signed, signature):
+                return key
+        raise TokenRefused("signature_invalid")
+
+
+def _signed_by(key: PublicKey, signed: bytes, signature: bytes) -> bool:
+    method: Any = _ALGORITHMS[key.algorithm]
+    try:
+        return method.verify(signed, key.key, signature) is True
+    except (ValueError, TypeError):
+        return False
+
+
+def _not_compact(token: str) -> TokenRefused:
+    if token.lstrip().startswith("{"):
+        return TokenRefused("token_kind", "this is a JSON object, not a token", hint="send the value of its member `dataAccessToken`")
+    if token.count(".") == 4:
+        return TokenRefused("token_malformed", "a token of five parts is encrypted (JWE), and only signed tokens are accepted")
+    return TokenRefused("token_malformed", "the token is not three parts of base64url without padding, joined by dots")
+
+
+def _read_header(part: str) -> dict[str, Json]:
+    try:
+        header = strict.json_object(strict.base64url(part), depth=HEADER_DEPTH)
+    except strict.Malformed as error:
+        raise TokenRefused("token_malformed", f"the token's header cannot be read: {error}") from None
+    if not header.keys() <= _HEADER_MEMBERS:
+        trap = next((name for name in _HEADER_TRAPS if name in header), None)
+        raise TokenRefused("header_refused", f"the token's header holds `{trap}`, which is not accepted" if trap else None)
+    algorithm, kid, kind = header.get("alg"), header.get("kid", ""), header.get("typ", "JWT")
+    if not isinstance(algorithm, str):
+        raise TokenRefused("header_refused", "`alg` of the token's header must be a string")
+    if not isinstance(kid, str) or len(kid) > KID_LENGTH:
+        raise TokenRefused("header_refused", f"`kid` of the token's header must be a string of at most {KID_LENGTH} characters")
+    if not isinstance(kind, str) or kind.upper() != "JWT":
+        raise TokenRefused("header_refused", "`typ` of the token's header must be `JWT` or absent")
+    return header
+
+
+def _check_times(content: dict[str, Json], rules: TokenRules, now: float) -> float:
+    moments = []
+    if "exp" in content:
+        moments.append(_seconds(content["exp"], "exp"))
+    if "expires" in content:
+        moments.append(_moment(content["expires"]))
+    if not moments:
+        raise TokenRefused("expiry_missing")
+    expires_at = min(moments)
+    if not now < expires_at:
+        raise TokenRefused("token_expired")
+    if not expires_at - now <= rules.max_lifetime:
+        raise TokenRefused("lifetime_too_long", f"the token lives longer than the {rules.max_lifetime:g} seconds that this server allows")
+    for name in ("nbf", "iat"):
+        if name in content and not _seconds(content[name], name) <= now + rules.leeway:
+            raise TokenRefused("token_not_yet_valid", f"`{name}` of the token is in the future")
+    return expires_at
+
+
+def _seconds(value: Json, name: str) -> float:
+    """A NumericDate (RFC 7519 section 2): seconds since the epoch, with or without a fraction."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise TokenRefused("claim_invalid", f"`{name}` of the token must be a number of seconds since 1970")
+    if not 0 <= value < LATEST_SECOND:
+        raise TokenRefused("claim_invalid", f"`{name}` of the token is out of range", hint=f"sign `{name}` in seconds since 1970, not in milliseconds")
+    return float(value)
+
+
+def _moment(value: Json) -> float:
+    """A full ISO 8601 date and time with its offset. A finer fraction than microseconds is cut, which only makes it earlier."""
+    match = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not isinstance(value, str):
+        raise TokenRefused("claim_invalid", "`expires` of the token must be a date and time like `2026-01-31T12:00:00Z`")
+    if match[1] is None:
+        raise TokenRefused("claim_invalid", "`expires` of the token has no offset from UTC", hint="end it with `Z`, or with an offset like `+01:00`")
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError):
+        raise TokenRefused("claim_invalid", "`expires` of the token is no date and time that exists") from None
+
+
+def _check_issuer(content: dict[str, Json], rules: TokenRules) -> None:
+    issuer = content.get("iss", rules.issuer or "")
+    if not isinstance(issuer, str):
+        raise TokenRefused("claim_invalid", "`iss` of the token must be a string")
+    if rules.issuer is not None and content.get("iss") != rules.issuer:
+        raise TokenRefused("issuer_refused", "`iss` of the token is not the configured issuer")
+    if rules.audience is None:
+        # RFC 7519 section 4.1.3: whoever does not find itself in `aud` must refuse
+        if "aud" in content:
+            raise TokenRefused(
+                "issuer_refused",
+                "the token is made for an audience, and none is configured here",
+                hint="set `audience`, or sign without `aud`; a login's id token is no data access token",
+            )
+        return
+    audience = content.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(name, str) for name in audiences) or rules.audience not in audiences:
+        raise TokenRefused("issuer_refused", "`aud` of the token does not name the configured audience")
