@@ -1,0 +1,97 @@
+"""The audit record: one line of JSON for every yes and every no, on the logger `rowseal.decisions`.
+
+A record says who asked (the digest of the token, never the token), by which key, for which datasets, what came of it and how long each
+stage took. It never holds SQL, a filter, a parameter, a claim or the database's own words, so it may go wherever logs go.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Final
+from uuid import uuid4
+
+__all__ = ["ALLOWED", "Decision", "Trail", "emit", "follow", "trail"]
+
+ALLOWED: Final = "allowed"
+
+_log: Final = logging.getLogger("rowseal.decisions")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision. `code` is `ALLOWED` or a key of `errors.CODES`; `status` the HTTP status that goes with it.
+
+    `token` is the start of the token's digest (12 hex digits) and `key` the id of the key that verified it: both None when nothing was
+    verified. `datasets` are ids of the catalog, never names that only the bearer wrote. `stages` are microseconds by stage name.
+    `rows` and `truncated` speak of an answer that was sent.
+    """
+
+    request_id: str
+    code: str
+    status: int
+    token: str | None = None
+    key: str | None = None
+    datasets: tuple[str, ...] = ()
+    stages: Mapping[str, int] = field(default_factory=dict)
+    rows: int | None = None
+    truncated: bool | None = None
+
+
+class Trail:
+    """One request's id, and the time that its stages took so far. Stages are named as in the design: verify, admit, secure, execute."""
+
+    __slots__ = ("_nanoseconds", "request_id")
+
+    def __init__(self) -> None:
+        self.request_id = uuid4().hex
+        self._nanoseconds: dict[str, int] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside, also when it is refused. A stage that is entered twice counts both times."""
+        start = perf_counter_ns()
+        try:
+            yield
+        finally:
+            self._nanoseconds[name] = self._nanoseconds.get(name, 0) + perf_counter_ns() - start
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """Microseconds by stage, in the order in which the stages began to end."""
+        return {name: spent // 1_000 for name, spent in self._nanoseconds.items()}
+
+    @property
+    def server_timing(self) -> str:
+        """The value of a `Server-Timing` header, in milliseconds (https://www.w3.org/TR/server-timing/)."""
+        return ", ".join(f"{name};dur={spent / 1_000_000:.3f}" for name, spent in self._nanoseconds.items())
+
+
+_current: ContextVar[Trail] = ContextVar("rowseal_trail")
+
+
+@contextmanager
+def follow() -> Iterator[Trail]:
+    """Begin the trail of one request: inside, also in threads that anyio starts, `trail()` gives this one."""
+    begun = Trail()
+    token = _current.set(begun)
+    try:
+        yield begun
+    finally:
+        _current.reset(token)
+
+
+def trail() -> Trail:
+    """The trail of the request that is being served; outside of any request (the library used alone) a fresh one."""
+    return _current.get(None) or Trail()
+
+
+def emit(decision: Decision) -> None:
+    """Write one decision as one line of JSON at level INFO."""
+    if _log.isEnabledFor(logging.INFO):
+        _log.info(json.dumps({name: getattr(decision, name) for name in Decision.__slots__}, separators=(",", ":")))

@@ -1,0 +1,302 @@
+"""The gate in front of an ASGI app: a request gets through with a valid token, and the app finds its `Access` in the request's state.
+
+    app = Starlette(routes=[...], middleware=[Middleware(GateMiddleware, gate=gate)])
+    request.state.rowseal                      # in a handler: secure(...), execute(...), aexecute(...)
+
+Put CORSMiddleware outside of it (before it in the list), so that refusals carry CORS headers too; a preflight also reaches one inside.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rowseal import decisions
+from rowseal.errors import BudgetExceeded, OurBug, QueryRefused, Refused
+from rowseal.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
+
+if TYPE_CHECKING:
+    from rowseal.gate import Access, Gate
+
+__all__ = ["GateMiddleware"]
+
+# Room in a body for JSON's own escapes (twice the SQL) and for parameters.
+BODY_SLACK: Final = 65_536
+
+_log: Final = logging.getLogger("rowseal")
+
+
+class GateMiddleware:
+    """Pure ASGI middleware: nothing reaches `app` without a valid token, except on paths opened by name.
+
+    - `open_paths`: paths that need no token, as the app's own routes spell them: `"/health"`, or `"/static/*"` for all below.
+    - `open_websockets`: paths on which websockets pass, without any check; all others are refused.
+    - `auth_header`: also take the token from an `Auth` header (some dashboards send it there, without a scheme).
+    - `body_token_paths`: paths whose JSON body may hold the token (`transport.BODY_FIELDS`). There the body is read, at most
+      `limits.body_token_bytes`, before the app sees the request.
+    - `max_body_bytes`: the largest body elsewhere; by default twice `limits.sql_bytes` and 64 KiB.
+    - `server_timing`: whether answers tell how long each stage took (`Server-Timing`).
+
+    Raises ValueError when one of the paths cannot be opened safely.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        gate: Gate,
+        open_paths: Sequence[str] = (),
+        open_websockets: Sequence[str] = (),
+        auth_header: bool = False,
+        body_token_paths: Sequence[str] = (),
+        max_body_bytes: int | None = None,
+        server_timing: bool = False,
+    ) -> None:
+        limits = gate.catalog.limits
+        self.app = app
+        self._gate = gate
+        self._open = OpenPaths(open_paths)
+        self._open_websockets = OpenPaths(open_websockets)
+        self._auth_header = auth_header
+        self._body_token_paths = OpenPaths(body_token_paths)
+        self._body_token_bytes = limits.body_token_bytes
+        self._max_body_bytes = max_body_bytes if max_body_bytes is not None else 2 * limits.sql_bytes + BODY_SLACK
+        self._server_timing = server_timing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection. Keeps nothing of it on `self`."""
+        if scope["type"] == "http":
+            with decisions.follow() as trail:
+                await self._http(scope, receive, _Reply(send, trail, head=scope["method"] == "HEAD", timing=self._server_timing))
+        elif scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            raise NotImplementedError("rowseal passes `http` and `lifespan` only")
+
+    async def _http(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        try:
+            admitted = await self._admit(scope, receive, reply)
+        except _ClientGone:
+            return
+        except Refused as refusal:
+            await reply.refuse(refusal)
+            return
+        except Exception as failure:  # noqa: BLE001 - INVARIANT: whatever goes wrong in here, the request does not pass
+            await reply.refuse(_bug(failure))
+            return
+        reply.passed = True
+        try:
+            await self.app(*admitted)
+        except Refused as refusal:
+            if not reply.finished:
+                if reply.started:
+                    raise
+                await reply.refuse(refusal)
+
+    async def _admit(self, scope: Scope, receive: Receive, reply: _Reply) -> tuple[Scope, Receive, Send]:
+        """What the app is called with, if it is: verifies the token, takes it out of the request, bounds the body."""
+        path, raw_path = route_path(scope["path"], scope.get("root_path", "")), scope.get("raw_path")
+        headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+        state = {name: value for name, value in scope.get("state", {}).items() if name != "rowseal"}
+
+        if self._open.opens(path, raw_path):
+            bounded = _bounded(receive, _announced(headers, self._max_body_bytes), self._max_body_bytes, reply)
+            return {**scope, "state": state}, bounded, reply.send
+        # In place: the server writes its access log from this very scope.
+        scope["query_string"], in_query = split_query(scope.get("query_string", b""))
+        if _is_preflight(scope["method"], headers):
+            # Reaches the app only so that a CORSMiddleware inside can answer. Nothing of substance goes in or comes out with it.
+            return {**scope, "state": state, "query_string": b"", "headers": split_headers(headers, auth_header=True)}, _nothing(receive), reply.send_bare
+
+        takes_body = self._body_token_paths.opens(path, raw_path)
+        limit = self._body_token_bytes if takes_body else self._max_body_bytes
+        found = header_tokens(headers, auth_header=self._auth_header)
+        access = None
+        if found or not takes_body:
+            access = self._verify(one_token(found, in_query=in_query))
+        length = _announced(headers, limit)
+        receive = _bounded(receive, length, limit, reply)
+        if takes_body:
+            body, in_body = split_body(await _read(receive))
+            token = one_token(found + in_body, in_query=in_query)
+            access = access or self._verify(token)
+            receive = _replay(body, receive)
+            if length is not None:
+                headers = [(name, str(len(body)).encode() if name.lower() == b"content-length" else value) for name, value in headers]
+        reply.guarded = True
+        return {**scope, "state": {**state, "rowseal": access}, "headers": split_headers(headers, auth_header=self._auth_header)}, receive, reply.send
+
+    def _verify(self, token: str) -> Access:
+        # Inline: a signature takes less than handing it to a thread would.
+        with decisions.trail().stage("verify"):
+            return self._gate.verify(token)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = route_path(scope["path"], scope.get("root_path", ""))
+        if self._open_websockets.opens(path, scope.get("raw_path")):
+            await self.app(scope, receive, send)
+        elif "websocket.http.response" in scope.get("extensions", {}):
+            with decisions.follow() as trail:
+                status, headers, body = problem(_NO_WEBSOCKET, request_id=trail.request_id)
+            await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": body})
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": _NO_WEBSOCKET.code})
+
+
+_NO_WEBSOCKET: Final = QueryRefused("path_closed", "websockets are not open here")
+
+
+class _ClientGone(Exception):  # noqa: N818 - no error: there is nobody left to answer
+    pass
+
+
+class _Reply:
+    """One answer on its way out. Everything that the app sends passes here.
+
+    `passed`: the app has been called. `guarded`: with an Access. `refusal` is what the answer must be, whatever the app makes of it:
+    set when the body grows too large while the app reads it.
+    """
+
+    __slots__ = ("_head", "_send", "_timing", "_trail", "finished", "guarded", "passed", "refusal", "started")
+
+    def __init__(self, send: Send, trail: decisions.Trail, *, head: bool, timing: bool) -> None:
+        self._send, self._trail, self._head, self._timing = send, trail, head, timing
+        self.refusal: Refused | None = None
+        self.passed = False
+        self.guarded = False
+        self.started = False
+        self.finished = False
+
+    async def send(self, message: Message) -> None:
+        if self.finished:
+            return
+        if message["type"] == "http.response.start":
+            # A framework may answer 500 by itself before it lets the exception go on: this is then what it is handling.
+            handled = sys.exception()
+            if refusal := self.refusal or (handled if isinstance(handled, Refused) and message["status"] == 500 else None):
+                await self.refuse(refusal)
+                return
+            self.started = True
+            message = {**message, "headers": self._dressed(message["status"], list(message.get("headers", ())))}
+        await self._send(message)
+
+    async def send_bare(self, message: Message) -> None:
+        """Headers only: for the answer to a preflight."""
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"content-length"]
+            message = {**message, "headers": [*headers, (b"content-length", b"0")]}
+        elif message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        else:
+            return
+        await self.send(message)
+
+    async def refuse(self, refusal: Refused) -> None:
+        if isinstance(refusal, OurBug):
+            _log.error("request %s: a promise of rowseal's own did not hold: %s", self._trail.request_id, _where(refusal))
+        if not self.passed or refusal is self.refusal:  # what an Access refuses to the app has been recorded by the gate
+            decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
+        status, headers, body = problem(refusal, request_id=self._trail.request_id)
+        self.started = self.finished = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+
+    def _dressed(self, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers = [(name, value) for name, value in headers if name.lower() != b"x-request-id"]
+        headers.append((b"x-request-id", self._trail.request_id.encode()))
+        if self.guarded and not any(name.lower() == b"cache-control" for name, _ in headers):
+            headers.append((b"cache-control", b"private" if status < 400 else b"no-store"))
+        if self._timing and (timing := self._trail.server_timing):
+            headers.append((b"server-timing", timing.encode()))
+        return headers
+
+
+def _is_preflight(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    if method != "OPTIONS":
+        return False
+    values = {name.lower(): value for name, value in headers}
+    bodiless = values.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in values
+    return bodiless and b"origin" in values and b"access-control-request-method" in values
+
+
+def _announced(headers: Sequence[tuple[bytes, bytes]], limit: int) -> int | None:
+    """The length that the headers announce. Refused before a byte is read when it is beyond the limit."""
+    values = [value for name, value in headers if name.lower() == b"content-length"]
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
+        raise QueryRefused("request_malformed", "the `Content-Length` header is not one number")
+    length = int(values[0])
+    if length > limit:
+        raise BudgetExceeded("body_too_large")
+    return length
+
+
+def _bounded(receive: Receive, announced: int | None, limit: int, reply: _Reply) -> Receive:
+    """`receive`, until more bytes came than were announced or than the limit allows: the header may lie, or be absent."""
+    allowed = limit if announced is None else announced
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > allowed:
+            # Kept for the answer too: a framework may turn what is raised here into an answer of its own.
+            reply.refusal = BudgetExceeded("body_too_large")
+            raise reply.refusal
+        return message
+
+    return bounded
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _ClientGone
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """`receive` for the app when the body has been read already: all of it at once, then what follows (a disconnect)."""
+    pending = [body]
+
+    async def replay() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replay
+
+
+_nothing = partial(_replay, b"")
+
+
+def _bug(failure: Exception) -> OurBug:
+    bug = OurBug(type(failure).__name__)
+    bug.__cause__ = failure
+    return bug
+
+
+def _where(failure: BaseException) -> str:
+    """Exception types and places, never their words: these may quote a token or a value."""
+    places = []
+    cause: BaseException | None = failure
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        places.append(f"{type(cause).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(cause).__name__)
+        cause = cause.__cause__
+    return " from ".join(places)
