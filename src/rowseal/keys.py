@@ -153,13 +153,13 @@ def thumbprint(key: AsymmetricPublicKey) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey):
         curve, _, size = _CURVES[key.curve.name]
         point = key.public_numbers()
-        members = {"crv": curve, "kty": "EC", "x": _encode(point.x.to_bytes(size, "big")), "y": _encode(point.y.to_bytes(size, "big"))}
+        members = {"crv": curve, "kty": "EC", "x": strict.to_base64url(point.x.to_bytes(size, "big")), "y": strict.to_base64url(point.y.to_bytes(size, "big"))}
     elif isinstance(key, Ed25519PublicKey):
-        members = {"crv": "Ed25519", "kty": "OKP", "x": _encode(key.public_bytes_raw())}
+        members = {"crv": "Ed25519", "kty": "OKP", "x": strict.to_base64url(key.public_bytes_raw())}
     else:
         numbers = key.public_numbers()
-        members = {"e": _encode(_octets(numbers.e)), "kty": "RSA", "n": _encode(_octets(numbers.n))}
-    return _encode(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
+        members = {"e": strict.to_base64url(_octets(numbers.e)), "kty": "RSA", "n": strict.to_base64url(_octets(numbers.n))}
+    return strict.to_base64url(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
 
 
 def _public_key(key: Any, facts: KeyFacts, algorithm: str | None, kid: str | None = None) -> PublicKey:
@@ -236,7 +236,7 @@ def _member(jwk: dict[str, Json], name: str) -> bytes:
     value = jwk.get(name)
     try:
         if isinstance(value, str) and value:
-            return strict.base64url(value)
+            return strict.from_base64url(value)
     except strict.Malformed:
         pass
     raise KeyRefused(f"`{name}` of the JWK must be base64url without padding")
@@ -252,10 +252,6 @@ def _number(jwk: dict[str, Json], name: str, size: int | None = None) -> int:
 
 def _octets(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8, "big")
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _either(choices: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ wins; NaN; UTF-16 detected silently; padding and stray characters skipped), and 
 
 from __future__ import annotations
 
+import base64
 import binascii
 import re
 from decimal import Decimal
@@ -14,7 +15,7 @@ from typing import Any, Final, NoReturn, cast
 
 from rowseal.claims import Json
 
-__all__ = ["Malformed", "base64url", "json_object"]
+__all__ = ["Malformed", "from_base64url", "json_object", "to_base64url"]
 
 # The longest number taken, in characters: 256 bits fit (78 digits), and no number costs more than a few microseconds.
 NUMBER_LENGTH: Final = 80
@@ -37,7 +38,7 @@ class Malformed(ValueError):
     """The text is not strict base64url or JSON. The message never quotes it."""
 
 
-def base64url(text: str) -> bytes:
+def from_base64url(text: str) -> bytes:
     """Decode unpadded, canonical base64url (RFC 7515 section 2, RFC 4648 section 3.5). Raises Malformed.
 
     Canonical: one byte string has one spelling, so that no second spelling of a token passes a cache or a revocation list.
@@ -48,6 +49,11 @@ def base64url(text: str) -> bytes:
     if over == 1 or ((last := _LAST_OF[over]) and text[-1] not in last):
         raise Malformed("not canonical base64url")
     return binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-over % 4))
+
+
+def to_base64url(data: bytes) -> str:
+    """Encode without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def json_object(data: bytes, *, depth: int) -> dict[str, Json]:

@@ -82,7 +82,7 @@ class Verifier:
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
         key = self._verifying_key(header, signed, signature)
         try:
-            content = strict.json_object(strict.base64url(payload_part), depth=PAYLOAD_DEPTH)
+            content = strict.json_object(strict.from_base64url(payload_part), depth=PAYLOAD_DEPTH)
         except strict.Malformed as error:
             raise TokenRefused("token_malformed", f"the token's payload cannot be read: {error}") from None
         rules = self._rules[key.facts.id]
@@ -99,7 +99,7 @@ class Verifier:
         if match is None:
             raise _not_compact(token)
         try:
-            return match[1], match[2], strict.base64url(match[3])
+            return match[1], match[2], strict.from_base64url(match[3])
         except strict.Malformed as error:
             raise TokenRefused("token_malformed", f"the token's signature cannot be read: {error}") from None
 
@@ -138,7 +138,7 @@ def _not_compact(token: str) -> TokenRefused:
 
 def _read_header(part: str) -> dict[str, Json]:
     try:
-        header = strict.json_object(strict.base64url(part), depth=HEADER_DEPTH)
+        header = strict.json_object(strict.from_base64url(part), depth=HEADER_DEPTH)
     except strict.Malformed as error:
         raise TokenRefused("token_malformed", f"the token's header cannot be read: {error}") from None
     if not header.keys() <= _HEADER_MEMBERS:

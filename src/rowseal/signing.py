@@ -1,0 +1,212 @@
+"""Sign the tokens that rowseal verifies: what the customer's server calls once its own login has succeeded.
+
+What leaves here is what the verifier reads: the payload is parsed and judged by the verifier's own grammar before it is signed,
+so a mistake is found where it is made and not at the first query.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from jwt.algorithms import get_default_algorithms
+
+from rowseal import strict
+from rowseal.catalog import Catalog
+from rowseal.claims import Claims, KeyFacts
+from rowseal.errors import AccessRefused, TokenRefused
+from rowseal.filters import FlatFilters
+from rowseal.grants import Grant, read_grant
+from rowseal.keys import KeyRefused, TokenRules, pin_algorithm, read_pem, thumbprint
+from rowseal.policy import Policy
+from rowseal.tokens import PAYLOAD_DEPTH
+
+__all__ = ["PrivateKey", "Signer", "SigningRefused"]
+
+PrivateKey: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey"
+
+# A week is the longest life that the vendor's documentation shows; verifiers allow two hours unless told otherwise.
+LONGEST_TTL_IN_MINUTES: Final = 7 * 24 * 60
+
+_PRIVATE_LABELS: Final = frozenset({"PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"})
+# `openssl ecparam -genkey` writes the curve's name as a block of its own before the key
+_EC_PARAMETERS: Final = re.compile(r"-----BEGIN EC PARAMETERS-----[^-]*-----END EC PARAMETERS-----")
+# Browsers' atob, with which the vendor's dashboards peek into a token, knows neither `-` nor `_`. In base64 of ASCII only these
+# four characters produce them, and JSON can spell each of them as an escape.
+_ATOB: Final = {ord(character): f"\\u{ord(character):04x}" for character in ">~?\x7f"}
+_KEY_FACTS: Final = KeyFacts(id="signing", profile="vizzly")
+
+
+class SigningRefused(ValueError):
+    """These claims are not signed, because the verifier would refuse them or they say something else than was meant."""
+
+
+class Signer:
+    """Signs dashboard and data access tokens with one private key. Holds nothing else: one serves all threads."""
+
+    def __init__(
+        self,
+        private_key: str | bytes | PrivateKey,
+        ttl_in_minutes: float = 15,
+        *,
+        algorithm: str | None = None,
+        catalog: Catalog | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Read the private key: PEM (PKCS #8, SEC 1 or PKCS #1, not encrypted) or a key object of `cryptography`.
+
+        `ttl_in_minutes` is the tokens' life, more than 0 and at most a week of minutes. `algorithm` chooses among those of an RSA
+        key (RS256 unless told); every other key has one. With a `catalog`, filters are also judged against its fields, types and
+        guards. `clock` gives epoch seconds. Raises KeyRefused for the key, SigningRefused for the life.
+        """
+        if isinstance(ttl_in_minutes, bool) or not isinstance(ttl_in_minutes, int | float) or not 0 < ttl_in_minutes <= LONGEST_TTL_IN_MINUTES:
+            raise SigningRefused(f"`ttl_in_minutes` must be a number of minutes above 0 and at most {LONGEST_TTL_IN_MINUTES}")
+        key = _read_private_key(private_key) if isinstance(private_key, str | bytes) else private_key
+        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey):
+            raise KeyRefused("keys of this kind cannot sign tokens: use P-256, P-384, P-521, Ed25519 or RSA")
+        self._key: PrivateKey = key
+        public = self._key.public_key()
+        self._algorithm = pin_algorithm(public, algorithm)
+        self._header = {"alg": self._algorithm, "kid": thumbprint(public)}
+        self._method: Any = get_default_algorithms()[self._algorithm]
+        self._seconds = ttl_in_minutes * 60
+        self._catalog = catalog
+        self._clock = clock
+
+    def generate_tokens(
+        self,
+        *,
+        user_reference: str,
+        data_set_ids: Sequence[str] | Literal["*"],
+        secure_filters: Mapping[str, Sequence[object]],
+        access_type: Literal["standard", "admin", "editor"] = "standard",
+        scope: Literal["read", "read_write"] = "read_write",
+        organisation_id: str | None = None,
+        dashboard_id: str | None = None,
+        project_id: str | None = None,
+        parent_dashboard_ids: Sequence[str] | None = None,
+        parameters: Mapping[str, object] | None = None,
+    ) -> dict[str, str]:
+        """The `dashboardAccessToken` and the `dataAccessToken` of one person, under those names. Raises SigningRefused.
+
+        Claims and their names follow the vendor's self-sign page. Name the place by `project_id` (and `parent_dashboard_ids`), or
+        as before October 2023 by `organisation_id` (and `dashboard_id`). `editor` is the older word for `admin`.
+        `secure_filters` maps a dataset id to `[[A, B], [C]]`, (A AND B) OR C, each filter {field, op, value}. A flat list of two or
+        more filters is refused: verifiers have read it both ways.
+        """
+        if access_type not in {"standard", "admin", "editor"}:
+            raise SigningRefused("`access_type` must be `standard` or `admin`")
+        if scope not in {"read", "read_write"}:
+            raise SigningRefused("`scope` must be `read` or `read_write`")
+        place = _place(organisation_id, dashboard_id, project_id, parent_dashboard_ids)
+        now = self._clock()
+        expires_at = now + self._seconds
+        expires = datetime.fromtimestamp(math.floor(expires_at * 1000) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        dashboard = {
+            "accessType": "standard" if access_type == "standard" else "admin",
+            **place,
+            "userReference": _text(user_reference, "user_reference"),
+            "scope": scope,
+            "expires": expires,
+        }
+        data: dict[str, object] = {"dataSetIds": data_set_ids, "secureFilters": secure_filters, "expires": expires}
+        if project_id is not None:
+            data = {"projectId": project_id, **data}
+        if parameters is not None:
+            data["parameters"] = parameters
+        payload = _dump(data)
+        self._check(payload, expires_at)
+        return {"dashboardAccessToken": self._sign(_dump(dashboard)), "dataAccessToken": self._sign(payload)}
+
+    def _check(self, payload: bytes, expires_at: float) -> None:
+        """Read the payload as the verifier will. Raises SigningRefused."""
+        try:
+            content = strict.json_object(payload, depth=PAYLOAD_DEPTH)
+            claims = Claims(key=_KEY_FACTS, content=content, expires_at=expires_at, digest="")
+            grant = read_grant(claims, TokenRules(profile=_KEY_FACTS.profile, keys=(), flat_filters=FlatFilters.REJECT))
+        except strict.Malformed as error:
+            raise SigningRefused(f"the claims cannot be signed: {error}") from None
+        except TokenRefused as refusal:
+            raise SigningRefused(f"{refusal.detail}: {refusal.hint}") from None
+        if self._catalog is not None:
+            _check_datasets(grant, self._catalog)
+
+    def _sign(self, payload: bytes) -> str:
+        signed = f"{strict.to_base64url(_dump(self._header))}.{strict.to_base64url(payload)}"
+        return f"{signed}.{strict.to_base64url(self._method.sign(signed.encode(), self._key))}"
+
+
+def _read_private_key(text: str | bytes) -> object:
+    pem = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    label, der = read_pem(_EC_PARAMETERS.sub("", pem))
+    if label not in _PRIVATE_LABELS:
+        raise KeyRefused(f"a PEM block `{label}` is not a private key that can be read: write one of {', '.join(sorted(_PRIVATE_LABELS))}, not encrypted")
+    try:
+        return load_der_private_key(der, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("this is not a private key: write a PEM block `BEGIN PRIVATE KEY`, not encrypted") from None
+
+
+def _place(organisation_id: str | None, dashboard_id: str | None, project_id: str | None, parent_dashboard_ids: Sequence[str] | None) -> dict[str, object]:
+    if (organisation_id is None) == (project_id is None):
+        raise SigningRefused("name exactly one place: `project_id`, or the older `organisation_id`")
+    if project_id is not None:
+        if dashboard_id is not None:
+            raise SigningRefused("`dashboard_id` belongs to `organisation_id`: write `parent_dashboard_ids`")
+        if isinstance(parent_dashboard_ids, str):
+            raise SigningRefused("`parent_dashboard_ids` must be a list of ids")
+        parents = None if parent_dashboard_ids is None else [_text(item, "parent_dashboard_ids") for item in parent_dashboard_ids]
+        return {"projectId": _text(project_id, "project_id"), **({} if parents is None else {"parentDashboardIds": parents})}
+    if parent_dashboard_ids is not None:
+        raise SigningRefused("`parent_dashboard_ids` belongs to `project_id`: write `dashboard_id`")
+    dashboard = {} if dashboard_id is None else {"dashboardId": _text(dashboard_id, "dashboard_id")}
+    return {"organisationId": _text(organisation_id, "organisation_id"), **dashboard}
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise SigningRefused(f"`{name}` must be a string of at least one character")
+    return value
+
+
+def _dump(claims: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(_plain(claims), separators=(",", ":"), allow_nan=False).translate(_ATOB).encode("ascii")
+    except (ValueError, RecursionError):
+        raise SigningRefused("the claims hold NaN, Infinity or themselves, which JSON cannot carry") from None
+
+
+def _plain(value: object) -> object:
+    """Lists and objects of JSON's own types. `json` would turn a key 1 into "1", and quietly sign other claims than were given."""
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            raise SigningRefused("names of claims, dataset ids and filter members must be strings")
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise SigningRefused(f"a value of type `{type(value).__name__}` has no one spelling in JSON: write a string, number, true or false")
+
+
+def _check_datasets(grant: Grant, catalog: Catalog) -> None:
+    named = set(grant.filters) | (grant.dataset_ids or set())
+    if not named <= catalog.datasets.keys():
+        raise SigningRefused("`data_set_ids` or `secure_filters` name a dataset that datasets.yaml does not declare")
+    if grant.dataset_ids is not None and not grant.filters.keys() <= grant.dataset_ids:
+        raise SigningRefused("`secure_filters` has filters for a dataset that `data_set_ids` does not grant")
+    policy = Policy(grant, catalog)
+    for dataset_id in sorted(named):
+        try:
+            policy.rows(catalog.datasets[dataset_id])
+        except AccessRefused as refusal:
+            raise SigningRefused(f"dataset `{dataset_id}`: {refusal.detail}: {refusal.hint}") from None
