@@ -1,0 +1,211 @@
+"""What the database really holds: relations, columns and how a column stores what a field declares. Reads the system catalogs, no data.
+
+The engine's own catalogs are asked rather than SQLAlchemy's generic types: those do not tell a nondeterministic collation from a plain one,
+a materialized view from a view, or SQLite's `FLOATING POINT` (an integer, by its rules) from a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, NullPool, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from rowseal.catalog import FieldType, Storage
+
+__all__ = ["Column", "Reflection", "Relation", "Unfitting", "Unreachable", "reflect", "store"]
+
+
+class Unreachable(Exception):
+    """The database could not be read. The message names the driver's class of error and nothing that the driver said."""
+
+
+class Unfitting(Exception):
+    """A column cannot hold what the field declares. The message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as the database has it. `kind` is the type's name in PostgreSQL, the type affinity in SQLite ("" if none was declared)."""
+
+    name: str
+    declared: str
+    kind: str
+    bytewise: bool = False
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One table or view. `kind` is "table", "view", "foreign table", or "virtual table" (SQLite's, which cannot be guarded)."""
+
+    schema: str
+    name: str
+    kind: str
+    columns: Mapping[str, Column]
+
+
+@dataclass(frozen=True, slots=True)
+class Reflection:
+    """The relations that were asked for and found, by (schema or None, table) as asked; `nearby` names the others of those schemas."""
+
+    relations: Mapping[tuple[str | None, str], Relation]
+    nearby: Collection[str] = field(default_factory=tuple)
+
+
+def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) -> Reflection:
+    """Read what the database says about the wanted (schema or None, table) pairs. Raises Unreachable."""
+    limits = {"connect_timeout": 10} if dialect == "postgres" and "connect_timeout" not in url.query else {}
+    try:
+        engine = create_engine(url, poolclass=NullPool, connect_args=limits)
+        try:
+            with engine.connect() as connection:
+                return (_sqlite if dialect == "sqlite" else _postgres)(connection, wanted)
+        finally:
+            engine.dispose()
+    except ImportError:
+        # INVARIANT: `from None`, because the driver's words may hold the URL.
+        raise Unreachable("needs the driver psycopg; `pip install rowseal[postgres]`") from None
+    except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise Unreachable(f"could not be read ({type(cause).__name__}); check address, credentials and rights") from None
+
+
+# --- SQLite ----------------------------------------------------------------------------------------------------------------------------
+
+
+def ascii_lower(name: str) -> str:
+    """SQLite's own folding of names: A to Z and nothing else."""
+    return "".join(chr(ord(each) + 32) if "A" <= each <= "Z" else each for each in name)
+
+
+def _sqlite(connection: Connection, wanted: Collection[tuple[str | None, str]]) -> Reflection:
+    known = {
+        ascii_lower(row.name): row for row in connection.execute(text("SELECT name, type, rootpage FROM main.sqlite_master WHERE type IN ('table', 'view')"))
+    }
+    relations = {}
+    for schema, table in wanted:
+        found = known.get(ascii_lower(table))
+        if found is None or schema not in {None, "main"}:
+            continue
+        kind = "view" if found.type == "view" else "table" if found.rootpage else "virtual table"
+        # `hidden` is 1 for a virtual table's own arguments; 2 and 3 are generated columns, which read like any other.
+        columns = connection.execute(text("SELECT name, type FROM pragma_table_xinfo(:name, 'main') WHERE hidden <> 1"), {"name": found.name})
+        relations[schema, table] = Relation("main", found.name, kind, {row.name: Column(row.name, row.type, _affinity(row.type)) for row in columns})
+    return Reflection(relations, [row.name for row in known.values()])
+
+
+def _affinity(declared: str) -> str:
+    """The five rules in their order (https://www.sqlite.org/datatype3.html#determination_of_column_affinity); "" where nothing is declared."""
+    name = declared.upper()
+    if "INT" in name:
+        return "INTEGER"
+    if any(part in name for part in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if not name:
+        return ""
+    if "BLOB" in name:
+        return "BLOB"
+    return "REAL" if any(part in name for part in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+# "" is an expression in a view, or a column declared without a type: SQLite knows nothing about it, so the file's word stands.
+_SQLITE: Final[Mapping[FieldType, Mapping[str, Storage]]] = {
+    FieldType.NUMBER: {"INTEGER": Storage.INTEGER, "NUMERIC": Storage.DECIMAL, "REAL": Storage.FLOAT, "": Storage.DECIMAL},
+    FieldType.STRING: {"TEXT": Storage.TEXT, "": Storage.TEXT},
+    FieldType.BOOLEAN: {"INTEGER": Storage.BOOLEAN, "NUMERIC": Storage.BOOLEAN, "": Storage.BOOLEAN},
+    FieldType.DATE: {"TEXT": Storage.TEXT_DATE, "NUMERIC": Storage.TEXT_DATE, "": Storage.TEXT_DATE},
+    FieldType.DATE_TIME: {"TEXT": Storage.TEXT_TIMESTAMP, "NUMERIC": Storage.TEXT_TIMESTAMP, "": Storage.TEXT_TIMESTAMP},
+}
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------------------------
+
+_NAMES: Final = text(
+    "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(:schema)) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+)
+_RELATION: Final = text(
+    "SELECT c.oid, c.relkind::text AS relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = :schema AND c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+)
+# A domain is taken as its base type. `kind` is the type's name only where the type is PostgreSQL's own, or an enum, or citext.
+_COLUMNS: Final = text("""
+SELECT a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared, coalesce(l.collisdeterministic, false) AS deterministic,
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
+       CASE WHEN b.typtype = 'e' THEN 'enum'
+            WHEN b.typtype = 'b' AND (s.nspname = 'pg_catalog' OR b.typname = 'citext') THEN b.typname::text
+            ELSE '' END AS kind
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+JOIN pg_catalog.pg_namespace s ON s.oid = b.typnamespace
+LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+WHERE a.attrelid = :relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+""")
+_KINDS: Final = {"v": "view", "f": "foreign table"}  # a partitioned table and a materialized view read like a table
+
+
+def _postgres(connection: Connection, wanted: Collection[tuple[str | None, str]]) -> Reflection:
+    default = connection.execute(text("SELECT pg_catalog.current_schema()")).scalar()
+    relations = {}
+    nearby: list[str] = []
+    for schema in {schema or default for schema, _ in wanted} - {None}:
+        nearby += connection.execute(_NAMES, {"schema": schema}).scalars()
+    for schema, table in wanted:
+        found = connection.execute(_RELATION, {"schema": schema or default, "name": table}).one_or_none()
+        if found is None:
+            continue
+        columns = [_column(row) for row in connection.execute(_COLUMNS, {"relation": found.oid})]
+        relations[schema, table] = Relation(schema or str(default), table, _KINDS.get(found.relkind, "table"), {column.name: column for column in columns})
+    return Reflection(relations, nearby)
+
+
+def _column(row: Any) -> Column:
+    # INVARIANT: bytewise only where equality is provably so: char(n) ignores trailing blanks, citext case, a nondeterministic collation anything.
+    return Column(row.name, row.declared, row.kind, bytewise=row.kind in {"text", "varchar"} and row.deterministic, readable=row.readable)
+
+
+_POSTGRES: Final[Mapping[FieldType, Mapping[str, Storage]]] = {
+    FieldType.NUMBER: {"int2": Storage.INTEGER, "int4": Storage.INTEGER, "int8": Storage.INTEGER, "numeric": Storage.DECIMAL, "float8": Storage.FLOAT},
+    FieldType.STRING: {
+        "text": Storage.TEXT,
+        "varchar": Storage.TEXT,
+        "bpchar": Storage.TEXT,
+        "citext": Storage.TEXT,
+        "uuid": Storage.UUID,
+        "enum": Storage.ENUM,
+    },
+    FieldType.BOOLEAN: {"bool": Storage.BOOLEAN},
+    FieldType.DATE: {"date": Storage.DATE},
+    FieldType.DATE_TIME: {"timestamp": Storage.TIMESTAMP, "timestamptz": Storage.TIMESTAMPTZ},
+}
+
+# --- a field on a column ---------------------------------------------------------------------------------------------------------------
+
+
+def store(column: Column, type_: FieldType, dialect: str, text_format: str | None) -> Storage:
+    """How the column stores values of the field's type. `text_format` is the field's strftime format, if any. Raises Unfitting."""
+    kinds = (_SQLITE if dialect == "sqlite" else _POSTGRES)[type_]
+    declared = column.declared or "without a type"
+    if not column.readable:
+        raise Unfitting("is a column that the database role may not read; grant SELECT on it")
+    if column.kind not in kinds:
+        if column.kind == "float4":
+            raise Unfitting("is a column of type `real`, whose values equal no decimal number; make a view that casts it to `double precision`")
+        fits = [each.value for each in FieldType if column.kind in (_SQLITE if dialect == "sqlite" else _POSTGRES)[each]]
+        cure = f"declare `type: {'` or `'.join(fits)}`" if fits else "make a view that casts it, or leave the field out"
+        raise Unfitting(f"is declared `{type_}` on a column of type `{declared}`; {cure}")
+    storage = kinds[column.kind]
+    if storage in {Storage.TEXT_DATE, Storage.TEXT_TIMESTAMP} and column.kind == "NUMERIC" and text_format and _reads_as_number(text_format):
+        raise Unfitting(f"has a format that a column of type `{declared}` stores as a number; declare the column TEXT")
+    return storage
+
+
+def _reads_as_number(text_format: str) -> bool:
+    try:
+        float(datetime(2024, 11, 12, 10, 11, 12, tzinfo=UTC).strftime(text_format))
+    except ValueError:
+        return False
+    return True
