@@ -30,7 +30,8 @@ KID_LENGTH: Final = 256
 # In seconds this is the year 5138, in milliseconds 1973: nobody means the one, and the other is a mistake of units.
 LATEST_SECOND: Final = 100_000_000_000
 
-_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+# The third part may be empty, so that an unsigned token is told about its algorithm.
+_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)", re.ASCII)
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ"})
 # Named in the refusal, because each asks the verifier to trust the token about itself, or to read other bytes than were signed.
@@ -129,8 +130,10 @@ def _signed_by(key: PublicKey, signed: bytes, signature: bytes) -> bool:
 
 
 def _not_compact(token: str) -> TokenRefused:
+    if '"dataAccessToken"' in token:
+        return TokenRefused("token_kind", "this is the object with all the signer's tokens", hint="send the value of its member `dataAccessToken`")
     if token.lstrip().startswith("{"):
-        return TokenRefused("token_kind", "this is a JSON object, not a token", hint="send the value of its member `dataAccessToken`")
+        return TokenRefused("token_malformed", "this is JSON, and only the compact form of a token is accepted")
     if token.count(".") == 4:
         return TokenRefused("token_malformed", "a token of five parts is encrypted (JWE), and only signed tokens are accepted")
     return TokenRefused("token_malformed", "the token is not three parts of base64url without padding, joined by dots")
