@@ -123,12 +123,9 @@ _SQLITE: Final[Mapping[FieldType, Mapping[str, Storage]]] = {
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------------------------
 
-_NAMES: Final = text(
-    "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(:schema)) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-)
-_RELATION: Final = text(
-    "SELECT c.oid, c.relkind::text AS relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = :schema AND c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+_RELATIONS: Final = text(
+    "SELECT c.oid, c.relname, c.relkind::text AS relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
 )
 # A domain is taken as its base type. `kind` is the type's name only where the type is PostgreSQL's own, or an enum, or citext.
 _COLUMNS: Final = text("""
@@ -152,13 +149,14 @@ def _postgres(connection: Connection, wanted: Collection[tuple[str | None, str]]
     relations = {}
     nearby: list[str] = []
     for schema in {schema or default for schema, _ in wanted} - {None}:
-        nearby += connection.execute(_NAMES, {"schema": schema}).scalars()
-    for schema, table in wanted:
-        found = connection.execute(_RELATION, {"schema": schema or default, "name": table}).one_or_none()
-        if found is None:
-            continue
-        columns = [_column(row) for row in connection.execute(_COLUMNS, {"relation": found.oid})]
-        relations[schema, table] = Relation(schema or str(default), table, _KINDS.get(found.relkind, "table"), {column.name: column for column in columns})
+        known = {row.relname: row for row in connection.execute(_RELATIONS, {"schema": schema})}
+        nearby += known
+        for asked in wanted:
+            found = known.get(asked[1])
+            if found is None or (asked[0] or default) != schema:
+                continue
+            columns = [_column(row) for row in connection.execute(_COLUMNS, {"relation": found.oid})]
+            relations[asked] = Relation(schema, asked[1], _KINDS.get(found.relkind, "table"), {column.name: column for column in columns})
     return Reflection(relations, nearby)
 
 

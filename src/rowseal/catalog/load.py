@@ -1,0 +1,178 @@
+"""datasets.yaml -> Configuration: everything that can be wrong is found here, at the start, and said with file, line and column.
+
+Three passes, each of which lists all that it finds before the next begins: the text and its shape; the database, the keys and the names;
+the datasets against the database and each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from rowseal.catalog import Catalog, FunctionRules, Limits
+from rowseal.catalog import text as yaml_text
+from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry, read
+from rowseal.catalog.reflection import Unreachable, reflect
+from rowseal.catalog.resolve import check_names, resolve, table_of
+from rowseal.catalog.text import Findings, nearest
+from rowseal.claims import KeyFacts
+from rowseal.errors import Misconfigured, Problem
+from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_public_keys
+
+__all__ = ["Configuration", "load"]
+
+_FILE_BYTES: Final = 4_000_000
+_POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that datasets.yaml says, resolved. `path` is the file."""
+
+    catalog: Catalog
+    token_rules: tuple[TokenRules, ...]
+    path: Path
+
+
+def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
+    """Read datasets.yaml and resolve it against the database and the keys that it names.
+
+    `environ` fills `${NAME}`. Raises Misconfigured with every problem found; no message holds a password, a variable's value or the database's words.
+    """
+    path = Path(path)
+    findings = Findings(str(path))
+    try:
+        text = _file_text(path)
+    except (OSError, ValueError) as error:
+        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}")]) from None
+    document = read(text, findings, environ)
+    folder = path.resolve().parent
+    found = _database(document.database, folder, findings)
+    dialect = found[1] if found else ""
+    check_names(document.datasets, dialect, findings)
+    token_rules = _token_rules(document, folder, findings)
+    functions = _functions(document.functions, findings)
+    findings.stop()
+    if found is None:  # never reached: it is a finding
+        raise Misconfigured([Problem(str(path), 1, 1, "database", "cannot be used")])
+    try:
+        reflection = reflect(found[0], dialect, {table_of(entry): None for entry in document.datasets})
+    except Unreachable as problem:
+        findings.add(("database",), str(problem))
+        findings.stop()
+        raise
+    datasets = resolve(document.datasets, reflection, dialect, findings)
+    findings.stop()
+    limits = Limits(**{name: value for name, value in document.limits.model_dump().items() if value is not None})
+    database = found[0].render_as_string(hide_password=False)
+    return Configuration(Catalog(dialect, database, MappingProxyType(datasets), limits, functions), token_rules, path)
+
+
+def _file_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_FILE_BYTES + 1)
+    if len(content) > _FILE_BYTES:
+        raise ValueError("too large")
+    return content.decode("utf-8-sig")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return (error.strerror or "the system refuses").lower()
+    return "not UTF-8" if isinstance(error, UnicodeError) else "too large"
+
+
+def _database(written: str, folder: Path, findings: Findings) -> tuple[URL, str] | None:
+    """The URL with the driver that rowseal uses and paths made absolute, and the dialect."""
+    at: yaml_text.Path = ("database",)
+    try:
+        # `postgres://` is what many hosts hand out; SQLAlchemy no longer knows it.
+        url = make_url(written)
+    except (ArgumentError, ValueError):
+        findings.add(at, "is no database URL; write such as `sqlite:///shop.db` or `postgresql://role@host/database`")
+        return None
+    if url.drivername in _POSTGRES:
+        return url.set(drivername="postgresql+psycopg"), "postgres"
+    if url.drivername not in _SQLITE:
+        findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...` or `postgresql://...`")
+        return None
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.host:
+        findings.add(at, "must name a SQLite file as a path, `sqlite:///relative.db` or `sqlite:////absolute.db`")
+        return None
+    file = folder / url.database
+    if not file.is_file():  # SQLite would make an empty one
+        findings.add(at, "names a SQLite file that does not exist; relative paths begin at the folder of this file")
+        return None
+    return url.set(drivername="sqlite", database=str(file)), "sqlite"
+
+
+def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[TokenRules, ...]:
+    rules: list[TokenRules] = []
+    ids: set[str] = set()
+    thumbprints: set[str] = set()
+    known = [entry.id for entry in document.datasets]
+    for number, entry in enumerate(document.tokens):
+        # A project that stands with a key holds for that key alone: such keys get rules of their own.
+        by_project: dict[str | None, list[PublicKey]] = defaultdict(list)
+        for position, key in enumerate(entry.keys):
+            at: yaml_text.Path = ("tokens", number, "keys", position)
+            if key.id in ids:
+                findings.add((*at, "id"), "is the id of an earlier key too; choose another")
+            ids.add(key.id)
+            for place, dataset in enumerate(key.datasets or ()):
+                if dataset not in known:
+                    findings.add((*at, "datasets", place), f"names no dataset of this file{nearest(dataset, known)}")
+            if key.project_id is not None and entry.project_id not in {None, key.project_id}:
+                findings.add((*at, "project_id"), "contradicts the `project_id:` of its profile; remove one of the two")
+            read_keys = _keys(key, entry.profile, folder, at, findings)
+            if any(each.thumbprint in thumbprints for each in read_keys):
+                findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
+            thumbprints.update(each.thumbprint for each in read_keys)
+            by_project[key.project_id or entry.project_id] += read_keys
+        rules += [_rules(entry, tuple(keys), project) for project, keys in by_project.items()]
+    return tuple(rules)
+
+
+def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | None) -> TokenRules:
+    return TokenRules(entry.profile, keys, entry.max_lifetime, entry.leeway, entry.flat_filters, entry.issuer, entry.audience, project_id)
+
+
+def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey, ...]:
+    sources = [name for name in ("public_key", "public_key_file", "jwks_file") if getattr(entry, name) is not None]
+    if len(sources) != 1:
+        findings.add(at, "must have exactly one of `public_key:`, `public_key_file:` and `jwks_file:`")
+        return ()
+    at = (*at, sources[0])
+    text: str = getattr(entry, sources[0])
+    if sources[0] != "public_key":
+        try:
+            text = _file_text(folder / text)
+        except (OSError, ValueError) as error:
+            findings.add(at, f"names a file that cannot be read ({_reason(error)}); relative paths begin at the folder of this file")
+            return ()
+    datasets = None if entry.datasets is None else frozenset(entry.datasets)
+    facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets)
+    try:
+        return read_public_keys(text, facts=facts, algorithm=entry.algorithm)
+    except KeyRefused as problem:
+        findings.add(at, str(problem))
+        return ()
+
+
+def _functions(entry: FunctionsEntry, findings: Findings) -> FunctionRules:
+    for kind in ("allow", "deny"):
+        for number, name in enumerate(getattr(entry, kind)):
+            if name != name.lower():
+                findings.add(("functions", kind, number), "must be in lower case")
+            elif kind == "deny" and name in entry.allow:
+                findings.add(("functions", kind, number), "stands under `allow:` too; keep one")
+    return FunctionRules(frozenset(entry.allow), frozenset(entry.deny))
