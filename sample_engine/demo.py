@@ -1,0 +1,206 @@
+"""`make demo`: the same SQL with two tenants' tokens, the SQL that really ran, and five attacks, all over HTTP. `--serve` leaves it running.
+
+Exits with 0 only when both tenants were answered and no attack brought anything of anybody else's, not even a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import sqlglot
+import uvicorn
+from rich.columns import Columns
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+from rowseal.gate import Gate
+from rowseal.signing import Signer
+from sample_engine.app import CONFIGURATION, PEOPLE, Person, create_app
+from sample_engine.keys import make_keys
+from sample_engine.shop import DATABASE, FORBIDDEN, make_shop
+
+__all__ = ["main"]
+
+QUESTION: Final = """\
+SELECT o.region, COUNT(DISTINCT o.order_id) AS orders, SUM(i.qty * i.price) / 100 AS euros
+FROM orders AS o JOIN order_items AS i ON i.order_id = o.order_id
+GROUP BY o.region ORDER BY euros DESC"""
+
+Send: type = Callable[..., httpx.Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """Something that the bearer of tenant 1's token tries. `run` gives the answers, most of the time one."""
+
+    title: str
+    shown: str
+    run: Callable[[], list[httpx.Response]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo, or with `--serve` the engine alone. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sample_engine.demo", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--serve", action="store_true", help="leave the engine running and say how to ask it")
+    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    options = parser.parse_args(arguments)
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    private_key = make_keys()
+    if "DATABASE_URL" not in os.environ and not (CONFIGURATION.parent / "sample_engine" / "shop.db").exists():
+        console.print("making the shop ...", style="dim")
+        make_shop(DATABASE)
+    gate = Gate.from_yaml(CONFIGURATION)
+    try:
+        with _running(uvicorn.Config(create_app(gate, private_key=private_key), log_level="warning"), options.port) as url:
+            if options.serve:
+                return _serve(console, url)
+            return _show(console, gate, url)
+    finally:
+        gate.close()
+
+
+@contextmanager
+def _running(config: uvicorn.Config, port: int) -> Iterator[str]:
+    """The server in a thread of its own, on a port that is open before anybody asks. Gives its URL, and stops it at the end."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _log_in(client: httpx.Client, person: Person) -> str:
+    client.post("/login", json={"name": person.name, "password": person.password}).raise_for_status()
+    return str(client.get("/identity").raise_for_status().json()["dataAccessToken"])
+
+
+def _serve(console: Console, url: str) -> int:
+    with httpx.Client(base_url=url) as client:
+        token = _log_in(client, PEOPLE["north"])
+    ask = json.dumps({"sql": "SELECT region, COUNT(*) AS orders FROM orders GROUP BY region"})
+    console.print(f"the sample engine listens on {url}; Ctrl-C ends it. A token of tenant 1 is good for 15 minutes:\n", highlight=False)
+    print(f"curl -s {url}/query -H 'Authorization: Bearer {token}' -d '{ask}'\n")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _show(console: Console, gate: Gate, url: str) -> int:
+    tokens: dict[str, str] = {}
+    for person in PEOPLE.values():
+        with httpx.Client(base_url=url) as client:
+            tokens[person.name] = _log_in(client, person)
+
+    with httpx.Client(base_url=url, timeout=30) as client:
+
+        def send(sql: str, token: str = tokens["north"]) -> httpx.Response:
+            return client.post("/query", json={"sql": sql}, headers={"Authorization": f"Bearer {token}"})
+
+        console.rule("[bold]one question")
+        console.print(Syntax(QUESTION, "sql", background_color="default"))
+        console.rule("[bold]two tokens, two answers")
+        answers = [send(QUESTION, token) for token in tokens.values()]
+        console.print(Columns([_table(answer, f"{person.name} (tenant {person.tenant})") for answer, person in zip(answers, PEOPLE.values(), strict=True)]))
+        answered = all(answer.status_code == 200 and answer.json()["rows"] for answer in answers) and answers[0].json()["rows"] != answers[1].json()["rows"]
+
+        console.rule("[bold]what ran for north")
+        secured = gate.verify(tokens["north"]).secure(QUESTION)
+        pretty = sqlglot.parse_one(secured.sql, dialect=secured.dialect).sql(dialect=secured.dialect, pretty=True)
+        console.print(Syntax(pretty, "sql", background_color="default", word_wrap=True))
+        console.print(f"with {dict(secured.params)}", highlight=True)
+
+        console.rule("[bold]five attacks with north's token")
+        held = True
+        for number, attack in enumerate(_attacks(send, tokens, gate.catalog.dialect), 1):
+            replies = attack.run()
+            leaked = any(_leaks(reply, PEOPLE["north"]) for reply in replies) or len({_told(reply) for reply in replies}) > 1
+            held = held and not leaked
+            console.print(f"\n[bold]{number}. {attack.title}[/]")
+            console.print(f"   {attack.shown}", style="cyan", markup=False, highlight=False)
+            console.print(f"   -> {_told(replies[0])}", markup=False, highlight=False)
+            console.print("   [bold red]LEAKED[/]" if leaked else "   [green]nothing of anybody else's[/]")
+    console.print()
+    if not (answered and held):
+        console.print("[bold red]the demo failed[/]: " + ("an attack got through" if answered else "the two tenants were not answered"))
+        return 1
+    return 0
+
+
+def _attacks(send: Send, tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
+    tautology = "SELECT tenant, COUNT(*) AS orders FROM orders WHERE tenant = 1 OR 1 = 1 GROUP BY tenant"
+    yield Attack("a condition that is always true", tautology, lambda: [send(tautology)])
+
+    system = {"sqlite": "sqlite_master", "postgres": "pg_catalog.pg_class"}[dialect]
+    union = f"SELECT tenant, note FROM orders WHERE tenant = 3 UNION ALL SELECT 3, {'name' if dialect == 'sqlite' else 'relname'} FROM {system}"
+    yield Attack("a second SELECT, on the database's own tables", union, lambda: [send(union)])
+
+    bare = "SELECT tenant, order_id FROM orders WHERE order_id IN main.order_items LIMIT 3"
+    yield Attack("a table where no FROM announces it", bare, lambda: [send(bare)])
+
+    # Tenant 3 has an order of 666,000,004 cents; nobody has one of 666,000,000. A division by zero would tell the two apart.
+    oracle = "SELECT COUNT(*) AS orders FROM orders WHERE 1 / (amount - {}) >= 0 OR amount IS NULL OR amount > 0"
+    yield Attack("an error that speaks about a forbidden row", oracle.format(666_000_004), lambda: [send(oracle.format(k)) for k in (666_000_004, 666_000_000)])
+
+    head, payload, _ = tokens["south"].split(".")
+    unsigned = f"eyJhbGciOiJub25lIn0.{payload}."
+    swapped = f"{head}.{payload}.{tokens['north'].rpartition('.')[2]}"
+    everything = "SELECT tenant, note FROM orders"
+    yield Attack(
+        "south's claims: under north's signature, then without any",
+        everything,
+        lambda: [send(everything, swapped)] if send(everything, unsigned).status_code == 401 else [send(everything, unsigned)],
+    )
+
+
+def _leaks(reply: httpx.Response, person: Person) -> bool:
+    """Whether the answer holds anything of another tenant, or the server lost its footing."""
+    if reply.status_code != 200:
+        return FORBIDDEN in reply.text or reply.status_code == 500
+    content = reply.json()
+    names = [column["name"] if isinstance(column, dict) else column for column in content["columns"]]
+    strangers = "tenant" in names and any(row[names.index("tenant")] != person.tenant for row in content["rows"])
+    return strangers or FORBIDDEN in reply.text
+
+
+def _told(reply: httpx.Response) -> str:
+    """What the attacker learns, without what differs from request to request."""
+    content = reply.json()
+    if reply.status_code == 200:
+        return f"200, rows: {content['rows'][:3]}"
+    return f"{reply.status_code} {content.get('code')}: {content.get('detail')}"
+
+
+def _table(answer: httpx.Response, title: str) -> Table:
+    table = Table(title=title)
+    if answer.status_code != 200:
+        table.add_column(_told(answer))
+        return table
+    content: dict[str, Any] = answer.json()
+    for column in content["columns"]:
+        table.add_column(column["name"] if isinstance(column, dict) else str(column))
+    for row in content["rows"]:
+        table.add_row(*("NULL" if value is None else str(value) for value in row))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
