@@ -1,0 +1,163 @@
+"""tests/cases/*.md, each on every database it speaks of: the answer that the page shows, and both oracles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Case, MalformedCaseError, cases, ordered, shown
+from model import literals, permission, plant, twin, visible
+from oracle import Stage
+from world import CONFIGURATION, TABLES, Bearer
+
+ALL = cases()
+
+
+def _planted(case: Case) -> list[Any]:
+    """The literals of all cases of the page that share the bearer, so that the databases are filled once for all of them."""
+    alike = [each for each in ALL if each.file == case.file and each.bearer == case.bearer and each.configuration == case.configuration]
+    return sorted({literal for each in alike for literal in literals(each.sql)}, key=repr)
+
+
+def _parameters() -> Iterator[Any]:
+    for case in ALL:
+        for dialect in case.dialects:
+            marks = [pytest.mark.postgres] if dialect == "postgres" else []
+            yield pytest.param(case, dialect, id=f"{case.id} [{dialect}]", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
+    """The databases of this module, made when first asked for."""
+    made: dict[str, Stage] = {}
+
+    def get(dialect: str) -> Stage:
+        if dialect not in made:
+            database = request.getfixturevalue("postgres") if dialect == "postgres" else None
+            made[dialect] = Stage(dialect, tmp_path_factory.mktemp(f"cases-{dialect}"), database)
+        return made[dialect]
+
+    yield get
+    for each in made.values():
+        each.close()
+
+
+@pytest.mark.parametrize(("case", "dialect"), _parameters())
+def test_case(case: Case, dialect: str, stage: Callable[[str], Stage]) -> None:
+    """The page says what the bearer gets; G1, G2, G6 and G10 hold."""
+    on = stage(dialect)
+    on.set(case.bearer, _planted(case), case.configuration)
+    in_order = ordered(case.sql, dialect)
+    judgement = on.judge(case.sql, case.params, ordered=in_order)
+    assert not judgement.problems
+    full = judgement.full
+    if case.refused is not None:
+        assert full.code == case.refused, full
+        return
+    assert full.rows is not None, full.refusal
+    rows = shown(full.rows)
+    assert (rows if in_order else tuple(sorted(rows))) == case.rows
+    if case.columns is not None:
+        assert full.columns == case.columns
+    # A page that V itself cannot answer would prove nothing about meaning.
+    assert judgement.model is not None
+
+
+# One text for every table that is not open: whether it exists, is granted to others, or belongs to the database itself.
+CLOSED = ("salaries", "archive", "v_orders", "no_such_table", "customers")
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_unknown_and_ungranted_tables_get_the_same_words(dialect: str, stage: Callable[[str], Stage]) -> None:
+    """G7: put one closed table's name in place of another's, and the refusal is the same text."""
+    on = stage(dialect)
+    on.set(Bearer(("orders",), {"orders": [[{"field": "tenant_id", "op": "=", "value": 1}]]}), [])
+    told = {}
+    for name in (*CLOSED, "sqlite_master" if dialect == "sqlite" else "pg_class"):
+        judgement = on.judge(f"SELECT o.id FROM orders AS o JOIN {name} AS x ON x.id = o.id")
+        assert not judgement.problems
+        told[name] = repr(judgement.full.refusal).replace(name, "…")
+    assert len(set(told.values())) == 1, told
+    assert "dataset_unknown" in next(iter(told.values()))
+
+
+@pytest.mark.parametrize("column", ["deleted", "no_such_column", "rowid", "ctid", "iban"])
+@pytest.mark.parametrize("place", ["SELECT {} FROM orders", "SELECT id FROM orders WHERE {} IS NULL", "SELECT o.id FROM orders AS o ORDER BY o.{}"])
+def test_hidden_and_unknown_columns_get_the_same_words(column: str, place: str, stage: Callable[[str], Stage]) -> None:
+    """G7 for columns: a hidden one, a system's one and one that nobody has are told apart by nothing."""
+    on = stage("sqlite")
+    on.set(Bearer(("orders",), {"orders": [[{"field": "tenant_id", "op": "=", "value": 1}]]}), [])
+    refused = on.judge(place.format(column))
+    other = on.judge(place.format("x" * len(column)))
+    assert not refused.problems
+    assert refused.full.code == "column_unknown"
+    assert repr(refused.full.refusal).replace(column, "…") == repr(other.full.refusal).replace("x" * len(column), "…")
+
+
+def test_a_failing_query_is_told_without_the_database_s_words(stage: Callable[[str], Stage]) -> None:
+    """G10: what the database says about a value stays in the log."""
+    on = stage("sqlite")
+    on.set(Bearer(("events",), {"events": [[{"field": "tenant_id", "op": "=", "value": 1}]]}), [])
+    judgement = on.judge("SELECT json_extract(kind, '$') AS k FROM events")
+    assert judgement.full.code in {"query_failed", "function_refused"}
+    assert "malformed" not in repr(judgement.full.refusal)
+    assert "login" not in repr(judgement.full.refusal)
+
+
+# The oracle's own parts: they must be able to say no.
+
+
+def test_the_model_and_its_twin_differ_in_forbidden_rows_only() -> None:
+    """The twin has the same permitted rows, and not one forbidden row of the planted kind is left as it was."""
+    bearer = Bearer(("orders", "order_items"), {"orders": [[{"field": "tenant_id", "op": "=", "value": 1}]]})
+    allowed = permission(CONFIGURATION, TABLES, bearer)
+    full = plant(CONFIGURATION, TABLES, allowed, [107, "x"])
+    other = twin(CONFIGURATION, full, allowed)
+    assert visible(CONFIGURATION, full, allowed) == visible(CONFIGURATION, other, permission(CONFIGURATION, other, bearer))
+    for before, after in zip(full, other, strict=True):
+        if before.name in {"orders", "order_items", "salaries"}:
+            assert set(before.rows) != set(after.rows), before.name
+
+
+def test_planting_puts_each_literal_into_a_forbidden_row() -> None:
+    """For every literal there is a row that holds it and that the bearer may not see."""
+    bearer = Bearer(("orders",), {"orders": [[{"field": "tenant_id", "op": "=", "value": 1}]]})
+    allowed = permission(CONFIGURATION, TABLES, bearer)
+    orders = next(table for table in plant(CONFIGURATION, TABLES, allowed, [777777, "needle"]) if table.name == "orders")
+    for position, value in ((5, 777777), (4, "needle"), (7, "needle"), (2, 777777)):
+        holders = [row for row in orders.rows if row[position] == value]
+        assert holders
+        assert not any(allowed["orders"](row) for row in holders)
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("SELECT 1 / (amount - 999.5) FROM orders WHERE note = 'it''s'", [1, "999.5", "it's"]),
+        ("SELECT o1.id, x2 FROM t3", []),
+        ("SELECT '' AS a, 'b' AS c", ["b"]),
+    ],
+)
+def test_literals_are_found_where_they_stand(sql: str, found: list[Any]) -> None:
+    """Numbers and texts, not digits inside names."""
+    assert [value if isinstance(value, int) else str(value) for value in literals(sql)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# A\n\n```sql ask\nSELECT 1\n```\n", "write `rows` or `refused`"),
+        ("# A\n\n```sql ask\nSELECT 1\n```\n\n```rows\n1\n```\n", "no grant"),
+        ("# A\n\n```rows\n1\n```\n", "without an `ask`"),
+        ("# A\n\n```python\n1\n```\n", "a fence that is none of"),
+        ("# A\n\n```rows\n1\n", "not closed"),
+    ],
+)
+def test_a_malformed_page_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    """A case that cannot be read fails the run; it is never passed over."""
+    (tmp_path / "page.md").write_text(text)
+    with pytest.raises(MalformedCaseError, match=words):
+        cases(tmp_path)
