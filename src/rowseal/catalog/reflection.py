@@ -148,7 +148,7 @@ def _postgres(connection: Connection, wanted: Collection[tuple[str | None, str]]
     default = connection.execute(text("SELECT pg_catalog.current_schema()")).scalar()
     relations = {}
     nearby: list[str] = []
-    for schema in {schema or default for schema, _ in wanted} - {None}:
+    for schema in {str(schema or default) for schema, _ in wanted if schema or default}:
         known = {row.relname: row for row in connection.execute(_RELATIONS, {"schema": schema})}
         nearby += known
         for asked in wanted:

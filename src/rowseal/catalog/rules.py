@@ -11,7 +11,7 @@ from typing import Final
 from rowseal.catalog import Bound, ClaimFilter, ConfigFilter, Dataset, Field, Guard, Storage, ThroughFilter
 from rowseal.catalog.document import DatasetEntry, GuardEntry, SecureFilterEntry
 from rowseal.catalog.text import Findings, Path, nearest
-from rowseal.catalog.values import LIST_OPERATORS, NULL_OPERATORS, Inapplicable, operators, typed
+from rowseal.catalog.values import NULL_OPERATORS, Inapplicable, operators, typed
 from rowseal.filters import Filter, Operator, Value
 
 __all__ = ["Rules"]
@@ -79,9 +79,8 @@ class Rules:
             self._findings.add(path, "must be a value, or {claim: a.dotted.path} such as {claim: parameters.region}")
             return None
         if op in NULL_OPERATORS or op is Operator.BETWEEN:
-            return self._findings.add(
-                path, f"cannot be a claim with `{op}`; use `=`, an order or substring operator, or `{'` or `'.join(sorted(LIST_OPERATORS))}`"
-            )
+            self._findings.add(path, f"cannot be a claim with `{op}`; write another operator, such as `=` or `{Operator.IS_ONE_OF}`")
+            return None
         return ClaimFilter(field.id, op, claim)
 
     def _through(self, dataset: Dataset, parent_id: str, on: Mapping[str, str] | None, path: Path) -> ThroughFilter | None:
