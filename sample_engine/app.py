@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rowseal.engine import to_json
-from rowseal.gate import Gate
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from rowseal.engine import to_json
 from rowseal.errors import QueryRefused
+from rowseal.gate import Gate
 from rowseal.middleware import GateMiddleware
 from rowseal.signing import Signer
 from sample_engine.keys import FOLDER
@@ -50,7 +50,10 @@ PEOPLE: Final = {person.name: person for person in (Person("north", "demo-north"
 async def query(request: Request) -> Response:
     """`{"sql", "params"?, "dataSetId"?}` -> `{"columns", "rows", "truncated"}`: whatever SQL is posted, inside the bearer's rows."""
     ask = await _json_object(request)
-    result = await request.state.rowseal.aexecute(ask.get("sql"), ask.get("params"), ask.get("dataSetId"))
+    sql, params, dataset = ask.pop("sql", None), ask.pop("params", None), ask.pop("dataSetId", None)
+    if ask or not isinstance(sql, str) or not isinstance(params, dict | None) or not isinstance(dataset, str | None):
+        raise QueryRefused("request_malformed", "the body is not `sql` (a string), `params` (an object) and `dataSetId` (a string)")
+    result = await request.state.rowseal.aexecute(sql, params, dataset)
     return Response(to_json(result), media_type="application/json")
 
 

@@ -11,9 +11,8 @@ import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +25,6 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from rowseal.gate import Gate
-from rowseal.signing import Signer
 from sample_engine.app import CONFIGURATION, PEOPLE, Person, create_app
 from sample_engine.keys import make_keys
 from sample_engine.shop import DATABASE, FORBIDDEN, make_shop
@@ -38,16 +36,14 @@ SELECT o.region, COUNT(DISTINCT o.order_id) AS orders, SUM(i.qty * i.price) / 10
 FROM orders AS o JOIN order_items AS i ON i.order_id = o.order_id
 GROUP BY o.region ORDER BY euros DESC"""
 
-Send: type = Callable[..., httpx.Response]
-
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """Something that the bearer of tenant 1's token tries. `run` gives the answers, most of the time one."""
+    """What somebody of tenant 1 tries: SQL texts, each with a token. With `twins` the answers must not differ: the difference would tell."""
 
     title: str
-    shown: str
-    run: Callable[[], list[httpx.Response]]
+    asks: tuple[tuple[str, str], ...]
+    twins: bool = False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,11 +93,9 @@ def _serve(console: Console, url: str) -> int:
     ask = json.dumps({"sql": "SELECT region, COUNT(*) AS orders FROM orders GROUP BY region"})
     console.print(f"the sample engine listens on {url}; Ctrl-C ends it. A token of tenant 1 is good for 15 minutes:\n", highlight=False)
     print(f"curl -s {url}/query -H 'Authorization: Bearer {token}' -d '{ask}'\n")
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return 0
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    return 0
 
 
 def _show(console: Console, gate: Gate, url: str) -> int:
@@ -112,7 +106,7 @@ def _show(console: Console, gate: Gate, url: str) -> int:
 
     with httpx.Client(base_url=url, timeout=30) as client:
 
-        def send(sql: str, token: str = tokens["north"]) -> httpx.Response:
+        def send(sql: str, token: str) -> httpx.Response:
             return client.post("/query", json={"sql": sql}, headers={"Authorization": f"Bearer {token}"})
 
         console.rule("[bold]one question")
@@ -130,13 +124,14 @@ def _show(console: Console, gate: Gate, url: str) -> int:
 
         console.rule("[bold]five attacks with north's token")
         held = True
-        for number, attack in enumerate(_attacks(send, tokens, gate.catalog.dialect), 1):
-            replies = attack.run()
-            leaked = any(_leaks(reply, PEOPLE["north"]) for reply in replies) or len({_told(reply) for reply in replies}) > 1
-            held = held and not leaked
+        for number, attack in enumerate(_attacks(tokens, gate.catalog.dialect), 1):
             console.print(f"\n[bold]{number}. {attack.title}[/]")
-            console.print(f"   {attack.shown}", style="cyan", markup=False, highlight=False)
-            console.print(f"   -> {_told(replies[0])}", markup=False, highlight=False)
+            replies = [send(*asked) for asked in attack.asks]
+            for (sql, _), reply in zip(attack.asks, replies, strict=True):
+                console.print(f"   {sql}", style="cyan", markup=False, highlight=False)
+                console.print(f"   -> {_told(reply)}", markup=False, highlight=False)
+            leaked = any(_leaks(reply, PEOPLE["north"]) for reply in replies) or (attack.twins and len({_told(reply) for reply in replies}) > 1)
+            held = held and not leaked
             console.print("   [bold red]LEAKED[/]" if leaked else "   [green]nothing of anybody else's[/]")
     console.print()
     if not (answered and held):
@@ -145,29 +140,35 @@ def _show(console: Console, gate: Gate, url: str) -> int:
     return 0
 
 
-def _attacks(send: Send, tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
-    tautology = "SELECT tenant, COUNT(*) AS orders FROM orders WHERE tenant = 1 OR 1 = 1 GROUP BY tenant"
-    yield Attack("a condition that is always true", tautology, lambda: [send(tautology)])
+def _attacks(tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
+    own = tokens["north"]
+    yield Attack("a condition that is always true", (("SELECT tenant, COUNT(*) AS orders FROM orders WHERE tenant = 1 OR 1 = 1 GROUP BY tenant", own),))
 
-    system = {"sqlite": "sqlite_master", "postgres": "pg_catalog.pg_class"}[dialect]
-    union = f"SELECT tenant, note FROM orders WHERE tenant = 3 UNION ALL SELECT 3, {'name' if dialect == 'sqlite' else 'relname'} FROM {system}"
-    yield Attack("a second SELECT, on the database's own tables", union, lambda: [send(union)])
+    system = {
+        "sqlite": "SELECT note FROM orders UNION ALL SELECT name FROM sqlite_master",
+        "postgres": "SELECT note FROM orders UNION ALL SELECT relname FROM pg_catalog.pg_class",
+    }
+    yield Attack(
+        "a second SELECT: on a forbidden tenant, on the database's own tables",
+        (
+            ("SELECT tenant, note FROM orders WHERE tenant = 1 AND amount < 0 UNION ALL SELECT tenant, note FROM orders WHERE tenant = 3", own),
+            (system[dialect], own),
+        ),
+    )
 
-    bare = "SELECT tenant, order_id FROM orders WHERE order_id IN main.order_items LIMIT 3"
-    yield Attack("a table where no FROM announces it", bare, lambda: [send(bare)])
+    yield Attack("a table that no FROM announces", (("SELECT COUNT(*) AS hits FROM orders WHERE customer_id IN customers", own),))
 
-    # Tenant 3 has an order of 666,000,004 cents; nobody has one of 666,000,000. A division by zero would tell the two apart.
-    oracle = "SELECT COUNT(*) AS orders FROM orders WHERE 1 / (amount - {}) >= 0 OR amount IS NULL OR amount > 0"
-    yield Attack("an error that speaks about a forbidden row", oracle.format(666_000_004), lambda: [send(oracle.format(k)) for k in (666_000_004, 666_000_000)])
+    # Tenant 3 has an order of 666,000,004 cents and nobody one of 666,000,000: whatever differs between the two answers speaks of it.
+    oracle = "SELECT COUNT(*) AS hits FROM orders WHERE 1 / (amount - {}) = 0"
+    yield Attack(
+        "an error, or its absence, that speaks of a forbidden row", tuple((oracle.format(cents), own) for cents in (666_000_004, 666_000_000)), twins=True
+    )
 
     head, payload, _ = tokens["south"].split(".")
-    unsigned = f"eyJhbGciOiJub25lIn0.{payload}."
-    swapped = f"{head}.{payload}.{tokens['north'].rpartition('.')[2]}"
     everything = "SELECT tenant, note FROM orders"
     yield Attack(
-        "south's claims: under north's signature, then without any",
-        everything,
-        lambda: [send(everything, swapped)] if send(everything, unsigned).status_code == 401 else [send(everything, unsigned)],
+        "the claims of another tenant's token: without a signature, under the own one",
+        ((everything, f"eyJhbGciOiJub25lIn0.{payload}."), (everything, f"{head}.{payload}.{own.rpartition('.')[2]}")),
     )
 
 
@@ -176,7 +177,7 @@ def _leaks(reply: httpx.Response, person: Person) -> bool:
     if reply.status_code != 200:
         return FORBIDDEN in reply.text or reply.status_code == 500
     content = reply.json()
-    names = [column["name"] if isinstance(column, dict) else column for column in content["columns"]]
+    names = content["columns"]
     strangers = "tenant" in names and any(row[names.index("tenant")] != person.tenant for row in content["rows"])
     return strangers or FORBIDDEN in reply.text
 
@@ -196,7 +197,7 @@ def _table(answer: httpx.Response, title: str) -> Table:
         return table
     content: dict[str, Any] = answer.json()
     for column in content["columns"]:
-        table.add_column(column["name"] if isinstance(column, dict) else str(column))
+        table.add_column(column)
     for row in content["rows"]:
         table.add_row(*("NULL" if value is None else str(value) for value in row))
     return table
