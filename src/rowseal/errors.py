@@ -47,61 +47,75 @@ class Code:
     hint: str
 
 
-# fmt: off
 CODES: Final[dict[str, Code]] = {
     # 401: the token
-    "token_missing":         Code(401, "the request carries no data access token", "send it as `Authorization: Bearer <token>`"),
-    "token_malformed":       Code(401, "the token is not a well-formed compact JWS with strict JSON inside", "send the signer's output unchanged"),
-    "token_too_large":       Code(401, "the token is larger than this server accepts", "send fewer or shorter filters, or raise `limits.token_bytes`"),
-    "token_in_query":        Code(401, "a token stood in the URL, where logs and histories keep it", "send it as `Authorization: Bearer <token>` and treat the one in the URL as leaked"),
-    "token_ambiguous":       Code(401, "the request carries more than one token", "send exactly one"),
-    "header_refused":        Code(401, "the token's header holds a member that is not accepted", "sign with a header of `alg`, `kid` and `typ` only"),
-    "algorithm_refused":     Code(401, "the token's algorithm is not the one of the configured key", "sign with the algorithm that belongs to the uploaded public key"),
-    "key_unknown":           Code(401, "no configured key fits the token's `kid`", "upload the public key that belongs to the signing key"),
-    "signature_invalid":     Code(401, "the signature does not verify with any configured key", "check that the public key belongs to the private key that signed"),
-    "token_expired":         Code(401, "the token has expired", "fetch a fresh token"),
-    "token_not_yet_valid":   Code(401, "the token is not valid yet", "check the clock of the signing server"),
-    "expiry_missing":        Code(401, "the token names no moment at which it expires", "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)"),
-    "lifetime_too_long":     Code(401, "the token lives longer than this server allows", "sign with a shorter life; some signers count minutes as days"),
-    "token_kind":            Code(401, "this is another kind of token than a data access token", "send the `dataAccessToken`"),
-    "claim_invalid":         Code(401, "a claim of the token is missing or has a wrong shape", "sign with the claims in docs/reference/claims.md"),
-    "issuer_refused":        Code(401, "issuer, audience or project of the token are not the configured ones", "sign for this server"),
-    "filters_malformed":     Code(401, "the token's secure filters do not follow the grammar", "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md"),
+    "token_missing": Code(401, "the request carries no data access token", "send it as `Authorization: Bearer <token>`"),
+    "token_malformed": Code(401, "the token is not a well-formed compact JWS with strict JSON inside", "send the signer's output unchanged"),
+    "token_too_large": Code(401, "the token is larger than this server accepts", "send fewer or shorter filters, or raise `limits.token_bytes`"),
+    "token_in_query": Code(
+        401, "a token stood in the URL, where logs and histories keep it", "send it as `Authorization: Bearer <token>` and treat the one in the URL as leaked"
+    ),
+    "token_ambiguous": Code(401, "the request carries more than one token", "send exactly one"),
+    "header_refused": Code(401, "the token's header holds a member that is not accepted", "sign with a header of `alg`, `kid` and `typ` only"),
+    "algorithm_refused": Code(
+        401, "the token's algorithm is not the one of the configured key", "sign with the algorithm that belongs to the uploaded public key"
+    ),
+    "key_unknown": Code(401, "no configured key fits the token's `kid`", "upload the public key that belongs to the signing key"),
+    "signature_invalid": Code(401, "the signature does not verify with any configured key", "check that the public key belongs to the private key that signed"),
+    "token_expired": Code(401, "the token has expired", "fetch a fresh token"),
+    "token_not_yet_valid": Code(401, "the token is not valid yet", "check the clock of the signing server"),
+    "expiry_missing": Code(401, "the token names no moment at which it expires", "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)"),
+    "lifetime_too_long": Code(401, "the token lives longer than this server allows", "sign with a shorter life; some signers count minutes as days"),
+    "token_kind": Code(401, "this is another kind of token than a data access token", "send the `dataAccessToken`"),
+    "claim_invalid": Code(401, "a claim of the token is missing or has a wrong shape", "sign with the claims in docs/reference/claims.md"),
+    "issuer_refused": Code(401, "issuer, audience or project of the token are not the configured ones", "sign for this server"),
+    "filters_malformed": Code(
+        401, "the token's secure filters do not follow the grammar", "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md"
+    ),
     # 403: the dataset
-    "dataset_unknown":       Code(403, "no dataset of this name is open to this token", "GET the list of datasets, or sign a token that grants it"),
-    "dataset_not_asked":     Code(403, "the query reads another dataset than the one the request names", "name the dataset that the query reads"),
-    "filter_required":       Code(403, "the token grants this dataset but restricts no rows of it", "add a secure filter for it to the token, or mark it `public: true`, or sign with a `development: true` key"),
-    "filter_inapplicable":   Code(403, "a secure filter of the token does not fit this dataset's fields or types", "use the field ids and types that datasets.yaml declares"),
-    "guard_unmet":           Code(403, "the token does not restrict a field that this dataset's guard demands", "restrict the guarded field in every OR branch"),
-    "claim_required":        Code(403, "this dataset needs a claim that the token lacks", "sign the claim that the dataset's filter names"),
-    "key_scope":             Code(403, "the key that signed the token may not grant this dataset", "sign with a key that covers the dataset"),
+    "dataset_unknown": Code(403, "no dataset of this name is open to this token", "GET the list of datasets, or sign a token that grants it"),
+    "dataset_not_asked": Code(403, "the query reads another dataset than the one the request names", "name the dataset that the query reads"),
+    "filter_required": Code(
+        403,
+        "the token grants this dataset but restricts no rows of it",
+        "add a secure filter for it to the token, or mark it `public: true`, or sign with a `development: true` key",
+    ),
+    "filter_inapplicable": Code(
+        403, "a secure filter of the token does not fit this dataset's fields or types", "use the field ids and types that datasets.yaml declares"
+    ),
+    "guard_unmet": Code(403, "the token does not restrict a field that this dataset's guard demands", "restrict the guarded field in every OR branch"),
+    "claim_required": Code(403, "this dataset needs a claim that the token lacks", "sign the claim that the dataset's filter names"),
+    "key_scope": Code(403, "the key that signed the token may not grant this dataset", "sign with a key that covers the dataset"),
     # 400: the request and its SQL
-    "request_malformed":     Code(400, "the request's body is not what this path expects", "send a JSON object with `sql`"),
-    "sql_empty":             Code(400, "there is no SQL to run", "send one SELECT"),
-    "sql_not_one_select":    Code(400, "only a single SELECT is accepted", "send one SELECT; no other statement, no second one"),
-    "sql_syntax":            Code(400, "the SQL could not be parsed", "check the SQL against the database's dialect"),
-    "sql_character":         Code(400, "the SQL holds a character that is not accepted", "remove control and invisible characters"),
-    "sql_too_complex":       Code(400, "the SQL nests too deeply or is too large", "split the query, or raise `limits`"),
-    "construct_refused":     Code(400, "the SQL uses a construct that is not on the list of what is accepted", "rewrite without it; see docs/reference/sql-subset.md"),
-    "function_refused":      Code(400, "the SQL calls a function that is not on the list of what is accepted", "use another function, or add it to `functions.allow`"),
-    "name_reserved":         Code(400, "a name begins with two underscores and g, u or ok, which rowseal uses itself", "choose another name"),
-    "column_unknown":        Code(400, "no such column is open to this token here", "use the fields that the dataset declares"),
-    "column_ambiguous":      Code(400, "the column exists in more than one table of the query", "write the table's name before it"),
-    "table_alias_unknown":   Code(400, "no table or alias of this name stands in the query's FROM", "add it to FROM, or correct the name"),
-    "parameter_missing":     Code(400, "the SQL names a parameter for which there is no value", "send it in `params`"),
-    "parameter_unused":      Code(400, "a parameter was sent that the SQL does not name", "remove it, or name it in the SQL"),
-    "parameter_refused":     Code(400, "a parameter's value has a type that cannot be bound", "send a string, a number, a boolean or null"),
-    "path_closed":           Code(404, "this path is not open", "ask the operator to open it by name"),
+    "request_malformed": Code(400, "the request's body is not what this path expects", "send a JSON object with `sql`"),
+    "sql_empty": Code(400, "there is no SQL to run", "send one SELECT"),
+    "sql_not_one_select": Code(400, "only a single SELECT is accepted", "send one SELECT; no other statement, no second one"),
+    "sql_syntax": Code(400, "the SQL could not be parsed", "check the SQL against the database's dialect"),
+    "sql_character": Code(400, "the SQL holds a character that is not accepted", "remove control and invisible characters"),
+    "sql_too_complex": Code(400, "the SQL nests too deeply or is too large", "split the query, or raise `limits`"),
+    "construct_refused": Code(
+        400, "the SQL uses a construct that is not on the list of what is accepted", "rewrite without it; see docs/reference/sql-subset.md"
+    ),
+    "function_refused": Code(
+        400, "the SQL calls a function that is not on the list of what is accepted", "use another function, or add it to `functions.allow`"
+    ),
+    "name_reserved": Code(400, "a name begins with two underscores and g, u or ok, which rowseal uses itself", "choose another name"),
+    "column_unknown": Code(400, "no such column is open to this token here", "use the fields that the dataset declares"),
+    "column_ambiguous": Code(400, "the column exists in more than one table of the query", "write the table's name before it"),
+    "table_alias_unknown": Code(400, "no table or alias of this name stands in the query's FROM", "add it to FROM, or correct the name"),
+    "parameter_missing": Code(400, "the SQL names a parameter for which there is no value", "send it in `params`"),
+    "parameter_unused": Code(400, "a parameter was sent that the SQL does not name", "remove it, or name it in the SQL"),
+    "parameter_refused": Code(400, "a parameter's value has a type that cannot be bound", "send a string, a number, a boolean or null"),
+    "path_closed": Code(404, "this path is not open", "ask the operator to open it by name"),
     # 413, 429, 502, 504, 500
-    "body_too_large":        Code(413, "the request's body is larger than this server accepts", "send less, or raise `limits`"),
-    "result_too_large":      Code(413, "the result is larger than this server sends", "aggregate, select fewer columns, or raise `limits.result_bytes`"),
-    "too_many_queries":      Code(429, "too many queries run at once", "try again in a moment"),
-    "query_failed":          Code(502, "the database could not run the query", "check types and functions; the operator's log holds the reason"),
-    "database_unavailable":  Code(502, "the database could not be reached", "try again in a moment"),
-    "timed_out":             Code(504, "the query ran longer than this server allows", "narrow the query, or raise `limits.seconds`"),
-    "our_bug":               Code(500, "rowseal could not prove its own work, so nothing ran", "report it with the request id; the log holds the rest"),
+    "body_too_large": Code(413, "the request's body is larger than this server accepts", "send less, or raise `limits`"),
+    "result_too_large": Code(413, "the result is larger than this server sends", "aggregate, select fewer columns, or raise `limits.result_bytes`"),
+    "too_many_queries": Code(429, "too many queries run at once", "try again in a moment"),
+    "query_failed": Code(502, "the database could not run the query", "check types and functions; the operator's log holds the reason"),
+    "database_unavailable": Code(502, "the database could not be reached", "try again in a moment"),
+    "timed_out": Code(504, "the query ran longer than this server allows", "narrow the query, or raise `limits.seconds`"),
+    "our_bug": Code(500, "rowseal could not prove its own work, so nothing ran", "report it with the request id; the log holds the rest"),
 }
-# fmt: on
 
 
 class Refused(Exception):

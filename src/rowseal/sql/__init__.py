@@ -11,7 +11,12 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from sqlalchemy import TextClause, text
 
-__all__ = ["ParamStyle", "Reads", "SecuredQuery"]
+__all__ = ["BIND", "NUMBER", "Draft", "DraftGuard", "ParamStyle", "Reads", "SecuredQuery"]
+
+# Two control characters that neither a query nor a declared name can hold: while the text is put together, BIND stands on both
+# sides of a bind's name, NUMBER where a guard's number goes. So no literal of the bearer can ever be taken for a bind.
+BIND: Final = "\x01"
+NUMBER: Final = "\x02"
 
 ParamStyle: TypeAlias = Literal["named", "pyformat", "format", "qmark", "numeric_dollar"]
 # guard name -> the (schema, table) pairs that this guard, and nothing else in the statement, may read
@@ -20,13 +25,36 @@ Reads: TypeAlias = Mapping[str, frozenset[tuple[str, str]]]
 _SEAL: Final = object()
 
 
+@dataclass(frozen=True, slots=True)
+class DraftGuard:
+    """One guard of a draft: which dataset it claims to guard, and its text with NUMBER where the number goes."""
+
+    number: int
+    dataset: str
+    text: str
+    reads: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What `secure` wrote and nobody has proven yet: guards, then the bearer's CTEs, then the body. Only `witness` turns it into a SecuredQuery."""
+
+    dialect: str
+    guards: tuple[DraftGuard, ...]
+    ctes: tuple[str, ...]
+    recursive: bool
+    body: str
+    params: Mapping[str, Any] = field(repr=False)
+    row_limit: int
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class SecuredQuery:
-    """A query that was admitted, secured and witnessed. Holding one is the proof: only `secure` makes one, and engines take nothing else.
+    """A query that was admitted, secured and witnessed. Holding one is the proof: only `witness` makes one, and engines take nothing else.
 
     `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
     `reads` says which guard may read which physical tables. `row_limit` is the largest number of rows to hand out: the text asks
-    for one more, so that the engine can tell a full answer from a cut one. `columns` are the names of the answer's columns.
+    for one more, so that the engine can tell a full answer from a cut one.
     """
 
     dialect: str
@@ -34,10 +62,9 @@ class SecuredQuery:
     names: tuple[str, ...]
     params: Mapping[str, Any] = field(repr=False)
     reads: Reads
-    columns: tuple[str, ...]
     row_limit: int
 
-    def __init__(self, *_: object, **__: object) -> NoReturn:
+    def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("SecuredQuery has no public constructor: ask Access.secure for one")
 
     @classmethod

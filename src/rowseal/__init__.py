@@ -1,0 +1,1 @@
+"""A sealed token goes in, only the permitted rows come out."""

@@ -1,0 +1,398 @@
+"""SQL text -> ParsedQuery: one SELECT made of known parts only, or a refusal with the place where it went wrong.
+
+Three sieves, each cheap enough for hostile input: characters, then tokens (both linear), and only then the parser, whose
+run time and stack an attacker could otherwise choose. What the parser returns is walked against the closed world of `admitted`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, TypedDict
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
+from sqlglot.tokens import Token, TokenType
+
+from rowseal.catalog import FunctionRules, Limits
+from rowseal.errors import QueryRefused
+from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, RESERVED_PREFIXES, TIME_UNITS, Arguments
+from rowseal.sql.dialects import Dialect, ascii_lower
+
+__all__ = ["ParsedQuery", "Place", "admit", "position"]
+
+MAX_NESTING: Final = 48  # brackets and CASE ... END
+MAX_TYPED_NESTING: Final = 6  # `type(`, ARRAY[ and the like: the parser tries each twice, so its time doubles a level
+MAX_KEYWORD_RUN: Final = 24  # NOT NOT NOT ..., - - - ...: each is one more level of recursion
+MAX_JOINS: Final = 64
+MAX_DEPTH: Final = 160  # of the tree
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+_PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_NUMBER: Final = re.compile(r"[0-9]{1,100}(\.[0-9]{0,100})?([eE][+-]?[0-9]{1,3})?\Z|\.[0-9]{1,100}([eE][+-]?[0-9]{1,3})?\Z")
+_DATE_FORMAT: Final = re.compile(r"(%[YmdHMSjuwVG]|[-/:. TZ_])*\Z")
+_STRINGS: Final = frozenset({TokenType.STRING})
+_FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
+_NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
+_OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
+_CLOSE: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE})
+_BREAKS_RUN: Final = frozenset(
+    {TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.STAR, TokenType.DOT, *_OPEN, *_CLOSE}
+)
+_SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
+
+# How tightly an operator binds. The parser's precedences are not each database's, so only combinations on which all agree may
+# stand without brackets: a tighter operator inside a looser one, and a chain of one kind to the left.
+_BOOLEAN, _COMPARISON, _ADDITIVE, _MULTIPLICATIVE, _CONCATENATION = range(5)
+_BINDS: Final[dict[type[exp.Expr], int]] = {
+    exp.Or: _BOOLEAN,
+    exp.And: _BOOLEAN,
+    exp.Not: _BOOLEAN,
+    **dict.fromkeys(
+        (
+            *(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ),
+            *(exp.Is, exp.Between, exp.In, exp.Like, exp.ILike, exp.Escape, exp.Glob),
+        ),
+        _COMPARISON,
+    ),
+    exp.Add: _ADDITIVE,
+    exp.Sub: _ADDITIVE,
+    exp.Mul: _MULTIPLICATIVE,
+    exp.Div: _MULTIPLICATIVE,
+    exp.Mod: _MULTIPLICATIVE,
+    exp.DPipe: _CONCATENATION,
+}
+_CHAINS: Final = frozenset({_ADDITIVE, _MULTIPLICATIVE, _CONCATENATION})
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedQuery:
+    """One admitted SELECT. The tree is fresh: whoever secures the query may change it. `params` has a bindable value for each `:name`."""
+
+    tree: exp.Query
+    dialect: Dialect
+    params: Mapping[str, Any]
+
+
+def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: Limits, functions: FunctionRules) -> ParsedQuery:
+    """Accept one SELECT made of admitted parts only. Raises QueryRefused, and nothing else."""
+    tokens = _tokens(sql, dialect, limits)
+    tree = _parse(sql, tokens, dialect, limits)
+    named = _walk(tree, dialect, limits, functions)
+    return ParsedQuery(tree, dialect, _bindable(params or {}, named, dialect))
+
+
+class Place(TypedDict, total=False):
+    """Where in the bearer's SQL, as keyword arguments of a refusal. Both count from 1."""
+
+    line: int
+    column: int
+
+
+def position(node: exp.Expr) -> Place:
+    """Where a node stands, as far as the parser knows."""
+    for candidate in (node, *node.iter_expressions()):
+        line, column = candidate.meta.get("line"), candidate.meta.get("col")
+        if isinstance(line, int) and isinstance(column, int):
+            return {"line": line, "column": column}
+    return {}
+
+
+def _tokens(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
+    if not isinstance(sql, str) or not sql.strip():
+        raise QueryRefused("sql_empty")
+    if len(sql) > limits.sql_bytes or (not sql.isascii() and len(sql.encode("utf-8", "surrogatepass")) > limits.sql_bytes):
+        raise QueryRefused("sql_too_complex", f"the SQL is longer than {limits.sql_bytes} bytes")
+    if found := _CONTROL.search(sql):
+        raise _character(sql, found.start())
+    try:
+        tokens: list[Token] = dialect.grammar.tokenize(sql)
+    except (SqlglotError, RecursionError, ValueError) as error:
+        raise QueryRefused("sql_syntax", "the SQL could not be split into words: a quote or comment is not closed") from error
+    # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
+    if not tokens or tokens[0].token_type not in _FIRST or any(token.token_type in _NEVER for token in tokens):
+        raise QueryRefused("sql_not_one_select")
+    if not sql.isascii():
+        _refuse_invisible(sql, tokens)
+    _refuse_nesting(tokens, dialect, limits)
+    return tokens
+
+
+def _refuse_invisible(sql: str, tokens: list[Token]) -> None:
+    """Outside string literals no character may be a space, joiner or mark of direction to one parser and a letter to another."""
+    start = 0
+    for token in [*tokens, None]:
+        if token is not None and token.token_type not in _STRINGS:
+            continue
+        end = token.start if token else len(sql)
+        for offset in range(start, end):
+            if ord(sql[offset]) > 127 and unicodedata.category(sql[offset])[0] in "CZ":
+                raise _character(sql, offset)
+        start = token.end + 1 if token else end
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in sql):
+        raise QueryRefused("sql_character", "the SQL holds half of a surrogate pair")
+
+
+def _character(sql: str, offset: int) -> QueryRefused:
+    before = sql[:offset]
+    return QueryRefused(
+        "sql_character",
+        f"the SQL holds the character U+{ord(sql[offset]):04X}",
+        line=before.count("\n") + 1,
+        column=offset - (before.rfind("\n") + 1) + 1,
+    )
+
+
+def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> None:
+    if len(tokens) > limits.nodes * 2:
+        raise QueryRefused("sql_too_complex", f"the SQL has more than {limits.nodes * 2} words")
+    type_tokens = dialect.grammar.parser_class.TYPE_TOKENS
+    typed_opens: list[bool] = []
+    typed = cases = run = joins = 0
+    previous: TokenType | None = None
+    for token in tokens:
+        kind = token.token_type
+        if kind in _OPEN:
+            is_typed = previous in type_tokens or kind is not TokenType.L_PAREN
+            typed_opens.append(is_typed)
+            typed += is_typed
+        elif kind in _CLOSE and typed_opens:
+            typed -= typed_opens.pop()
+        elif kind is TokenType.CASE:
+            cases += 1
+        elif kind is TokenType.END:
+            cases -= 1
+        elif kind is TokenType.JOIN:
+            joins += 1
+        run = 0 if kind in _BREAKS_RUN else run + 1
+        previous = kind
+        if len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or run > MAX_KEYWORD_RUN or joins > MAX_JOINS:
+            raise QueryRefused("sql_too_complex", "the SQL nests too deeply", line=token.line, column=token.col)
+
+
+def _parse(sql: str, tokens: list[Token], dialect: Dialect, limits: Limits) -> exp.Query:
+    try:
+        statements = dialect.grammar.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=limits.nodes * 4).parse(tokens, sql)
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        line, column = first.get("line"), first.get("col")
+        raise QueryRefused("sql_syntax", line=line, column=column) from error
+    except RecursionError as error:
+        raise QueryRefused("sql_too_complex", "the SQL nests too deeply") from error
+    except (SqlglotError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise QueryRefused("sql_syntax") from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise QueryRefused("sql_not_one_select")
+    return statements[0]
+
+
+def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: FunctionRules) -> frozenset[str]:
+    """Every node against the closed world. Returns the names of the bearer's parameters."""
+    nodes, casts = NODES[dialect.name], CASTS[dialect.name]
+    named: set[str] = set()
+    count = 0
+    stack: list[tuple[exp.Expr, int]] = [(tree, 0)]
+    while stack:
+        node, depth = stack.pop()
+        count += 1
+        if count > limits.nodes or depth > MAX_DEPTH:
+            raise QueryRefused("sql_too_complex", f"the SQL has more than {limits.nodes} parts or nests too deeply")
+        kind = type(node)
+        arguments = nodes.get(kind)
+        if arguments is None:
+            arguments = _function(node, dialect, functions)
+        children = list(_children(node, arguments))
+        if kind is exp.Identifier:
+            _identifier(node)
+        elif kind in _BINDS:
+            for child in children:
+                _unmistakable(node, child)
+        elif kind in _CHECKS:
+            _CHECKS[kind](node)
+            if kind is exp.Placeholder:
+                named.add(node.this)
+            elif kind is exp.DataType and node.this not in casts:
+                raise QueryRefused("construct_refused", "casts to this type are not accepted", **position(node.parent or node))
+        deeper = depth if kind in (exp.And, exp.Or) else depth + 1
+        stack.extend((child, deeper) for child in children)
+    return frozenset(named)
+
+
+def _children(node: exp.Expr, arguments: Arguments) -> Iterator[exp.Expr]:
+    for name, value in node.args.items():
+        if value is None or value is False or value == []:
+            continue
+        if name not in arguments:
+            raise QueryRefused("construct_refused", f"`{_spoken(node)}` with `{name.strip('_').replace('_', ' ')}` is not accepted", **position(node))
+        words = arguments[name]
+        for member in value if isinstance(value, list) else (value,):
+            if isinstance(member, exp.Expr):
+                yield member
+            elif isinstance(member, str) and type(node) not in _TEXTUAL and (words is None or member.upper() not in words):
+                raise QueryRefused("construct_refused", f"`{_spoken(node)}` of this kind is not accepted", **position(node))
+
+
+def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules) -> Arguments:
+    """The arguments that a function may have, or a refusal. `functions.deny` wins over everything, `functions.allow` adds names."""
+    if not isinstance(node, exp.Func):
+        raise QueryRefused("construct_refused", f"`{_spoken(node)}` is not accepted", **position(node))
+    if type(node) is exp.Anonymous:
+        # A quoted function name is another function than the folded one: only plain words are names of functions here.
+        names = (ascii_lower(node.this),) if isinstance(node.this, str) else ()
+    else:
+        names = tuple(name.lower() for name in node.sql_names())
+    admitted = FUNCTIONS[dialect.name]
+    key: type[exp.Expr] | str = names[0] if type(node) is exp.Anonymous and names else type(node)
+    arguments = admitted.get(key)
+    if arguments is None and functions.allow.intersection(names):
+        arguments = {name: None for name, value in node.args.items() if not isinstance(value, str) or type(node) is exp.Anonymous}
+    if arguments is None or functions.deny.intersection(names) or not names:
+        raise QueryRefused("function_refused", f"the function `{names[0] if names else _spoken(node)}` is not accepted", **position(node))
+    return arguments
+
+
+def _spoken(node: exp.Expr) -> str:
+    """What the construct is called in a message: the parser's class name in words (`JSONTable` -> `json table`)."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).lower()
+
+
+def _unmistakable(parent: exp.Expr, child: exp.Expr) -> None:
+    outer, inner = _BINDS[type(parent)], _BINDS.get(type(child))
+    if inner is None or (type(parent) in (exp.In, exp.Between) and child is not parent.this and inner > _COMPARISON):
+        return
+    if outer == _BOOLEAN:
+        if type(parent) is exp.Not and type(child) in (exp.And, exp.Or, exp.Not):
+            raise _brackets(child)
+        return
+    if inner > outer and not (outer in (_ADDITIVE, _MULTIPLICATIVE) and inner == _CONCATENATION):
+        return
+    if inner == outer and inner in _CHAINS and child is parent.this:
+        return
+    if type(parent) is exp.Escape and type(child) in (exp.Like, exp.ILike) and child is parent.this:
+        return
+    raise _brackets(child)
+
+
+def _brackets(node: exp.Expr) -> QueryRefused:
+    return QueryRefused(
+        "construct_refused",
+        "databases disagree about which of two operators here comes first",
+        hint="put the inner expression into brackets",
+        **position(node),
+    )
+
+
+def _identifier(node: exp.Expr) -> None:
+    name = node.this
+    if not isinstance(name, str) or not name:
+        raise QueryRefused("construct_refused", "an empty name is not accepted", **position(node))
+    if name.lower().startswith(RESERVED_PREFIXES):
+        raise QueryRefused("name_reserved", **position(node))
+
+
+def _table(node: exp.Expr) -> None:
+    if not isinstance(node.this, exp.Identifier):
+        raise QueryRefused("construct_refused", "a function in FROM is not accepted", **position(node))
+
+
+def _column(node: exp.Expr) -> None:
+    if not isinstance(node.this, (exp.Identifier, exp.Star)):
+        raise QueryRefused("construct_refused", **position(node))
+
+
+def _literal(node: exp.Expr) -> None:
+    text = node.this
+    if node.args.get("is_string"):
+        if _CONTROL.search(text):
+            raise QueryRefused("sql_character", "a string literal holds a control character", **position(node))
+    elif not _NUMBER.match(text):
+        raise QueryRefused("construct_refused", "a number of this form is not accepted", **position(node))
+
+
+def _placeholder(node: exp.Expr) -> None:
+    if not isinstance(node.this, str) or not _PARAMETER.match(node.this):
+        raise QueryRefused("construct_refused", "a parameter of this form is not accepted", hint="write parameters as `:name`", **position(node))
+
+
+def _var(node: exp.Expr) -> None:
+    if str(node.this).upper() not in TIME_UNITS or not isinstance(node.parent, (exp.Extract, exp.Interval, exp.TimestampTrunc)):
+        raise QueryRefused("construct_refused", "a word stands here that is not accepted", **position(node.parent or node))
+
+
+def _lateral(node: exp.Expr) -> None:
+    if not isinstance(node.this, exp.Subquery):
+        raise QueryRefused("construct_refused", "LATERAL is accepted only before a sub-query", **position(node))
+
+
+def _count_of_rows(node: exp.Expr) -> None:
+    value = node.args.get("expression") or node.args.get("count")
+    if isinstance(value, exp.Placeholder) or (isinstance(value, exp.Literal) and str(value.this).isdigit() and not value.args.get("is_string")):
+        return
+    raise QueryRefused("construct_refused", "LIMIT and OFFSET take a whole number or a parameter", **position(node))
+
+
+def _cte(node: exp.Expr) -> None:
+    if not isinstance(node.this, exp.Query):
+        raise QueryRefused("construct_refused", "a CTE that is not a SELECT is not accepted", **position(node))
+
+
+def _format(node: exp.Expr) -> None:
+    value = node.args.get("format")
+    if not (isinstance(value, exp.Literal) and value.args.get("is_string") and _DATE_FORMAT.match(value.this)):
+        raise QueryRefused("construct_refused", "a date format is accepted only as a literal of the common parts (year to second)", **position(node))
+
+
+def _array(node: exp.Expr) -> None:
+    if any(isinstance(member, exp.Array) for member in node.expressions):
+        raise QueryRefused("construct_refused", "an array of arrays is not accepted", **position(node))
+
+
+# The few things about a node that its class and arguments do not say.
+_CHECKS: Final = {
+    exp.Table: _table,
+    exp.Column: _column,
+    exp.Literal: _literal,
+    exp.Placeholder: _placeholder,
+    exp.Var: _var,
+    exp.Lateral: _lateral,
+    exp.Limit: _count_of_rows,
+    exp.Offset: _count_of_rows,
+    exp.Fetch: _count_of_rows,
+    exp.CTE: _cte,
+    exp.TimeToStr: _format,
+    exp.Array: _array,
+    exp.DataType: lambda _: None,
+}
+# Classes whose text is data or a name and is judged above, not a keyword.
+_TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.Var, exp.Anonymous, exp.JSONPathKey, exp.JSONPathSubscript})
+
+
+def _bindable(params: Mapping[str, Any], named: frozenset[str], dialect: Dialect) -> dict[str, Any]:
+    if missing := sorted(named - params.keys()):
+        raise QueryRefused("parameter_missing", f"there is no value for the parameter `:{missing[0]}`")
+    if unused := sorted(str(name) for name in params.keys() - named):
+        raise QueryRefused("parameter_unused", f"the SQL does not name the parameter `{unused[0]}`")
+    for name, value in params.items():
+        if not _is_bindable(value, dialect):
+            raise QueryRefused("parameter_refused", f"the value of `:{name}` has a type or size that cannot be bound")
+    return dict(params)
+
+
+def _is_bindable(value: Any, dialect: Dialect) -> bool:
+    match value:
+        case None | bool():
+            return True
+        case int():
+            return -(2**63) <= value < 2**63
+        case float():
+            return math.isfinite(value)
+        case Decimal():
+            return dialect.name == "postgres" and value.is_finite()
+        case str():
+            return len(value) <= 65_536 and "\0" not in value and not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+        case _:
+            return False

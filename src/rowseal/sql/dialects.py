@@ -1,0 +1,68 @@
+"""What differs between databases, as data. One `Dialect` for each that rowseal speaks.
+
+Sources: https://www.sqlite.org/lang.html, https://www.postgresql.org/docs/current/sql-syntax-lexical.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect as Grammar
+
+__all__ = ["DIALECTS", "Dialect", "ascii_lower"]
+
+_UPPER_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def ascii_lower(name: str) -> str:
+    """A-Z only: neither database folds other letters, and `str.lower` would (U+212A KELVIN SIGN becomes k)."""
+    return name.translate(_UPPER_TO_LOWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The facts of one database.
+
+    `fold` gives the name under which the database looks an identifier up. `ctes_see_all_siblings`: without RECURSIVE a CTE's body
+    sees later siblings and itself too (SQLite), or only earlier ones (Postgres). `derived_column_lists`: `(SELECT ..) AS t(a, b)` works.
+    """
+
+    name: str
+    grammar: Grammar
+    fold: Callable[[exp.Identifier], str]
+    fold_name: Callable[[str], str]  # how the *unquoted* spelling of a name is looked up
+    ctes_see_all_siblings: bool
+    derived_column_lists: bool
+    duplicate_columns_are_ambiguous: bool
+    clauses_that_see_aliases: frozenset[str]  # of the SELECT list
+
+    def quote(self, name: str) -> str:
+        """The identifier as SQL text, exactly this name whatever it holds."""
+        return '"' + name.replace('"', '""') + '"'
+
+
+DIALECTS = {
+    "sqlite": Dialect(
+        name="sqlite",
+        grammar=Grammar.get_or_raise("sqlite"),
+        # SQLite ignores quotes when it compares names.
+        fold=lambda identifier: ascii_lower(identifier.name),
+        fold_name=ascii_lower,
+        ctes_see_all_siblings=True,
+        derived_column_lists=False,
+        duplicate_columns_are_ambiguous=False,
+        clauses_that_see_aliases=frozenset({"where", "group", "having", "order"}),
+    ),
+    "postgres": Dialect(
+        name="postgres",
+        grammar=Grammar.get_or_raise("postgres"),
+        fold=lambda identifier: identifier.name if identifier.args.get("quoted") else ascii_lower(identifier.name),
+        fold_name=ascii_lower,
+        ctes_see_all_siblings=False,
+        derived_column_lists=True,
+        duplicate_columns_are_ambiguous=True,
+        clauses_that_see_aliases=frozenset({"group", "order"}),
+    ),
+}

@@ -1,0 +1,193 @@
+"""Rows -> the text of a guard: one CTE that reads one dataset and hands on the permitted rows and the declared fields, nothing else.
+
+A guard depends on the policy's *shape* only, so its text is rendered once for all bearers of that shape; values are bound.
+The conditions in a guard cannot raise on any row: plain comparisons, no casts of the column that could fail, no patterns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from rowseal.catalog import Bound, Field, Storage
+from rowseal.filters import Operator
+from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Through, values
+from rowseal.sql import BIND, NUMBER
+from rowseal.sql.dialects import Dialect
+
+__all__ = ["GuardText", "encoded", "render"]
+
+_COMPARISONS: Final = {Operator.NE: "<>", Operator.GT: ">", Operator.GE: ">=", Operator.LT: "<", Operator.LE: "<="}
+_TEXTS: Final = frozenset({Storage.TEXT, Storage.ENUM, Storage.TEXT_DATE, Storage.TEXT_TIMESTAMP})
+_POSTGRES_TYPES: Final[dict[type, str]] = {
+    bool: "BOOLEAN",
+    int: "BIGINT",
+    Decimal: "DECIMAL",
+    float: "DOUBLE PRECISION",
+    str: "TEXT",
+    date: "DATE",
+    UUID: "UUID",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GuardText:
+    """The text of a guard, with NUMBER where its number goes and BIND around the names of its binds.
+
+    `reads` are the (schema, table) pairs that it may read: its own, and those of its `through` parents.
+    """
+
+    text: str
+    reads: frozenset[tuple[str, str]]
+
+
+def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> GuardText:
+    """The guard for these rows.
+
+    `fenced` keeps the planner from mixing the bearer's conditions with the guard's: they then run on permitted rows only.
+    A view or foreign table is always fenced, because its own columns may raise.
+    """
+    writer = _Writer(dialect)
+    dataset = rows.dataset
+    columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
+    condition = writer.predicate(rows.predicate, "b")
+    fence = "MATERIALIZED" if fenced or dataset.relation != "table" else "NOT MATERIALIZED"
+    text = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {writer.table(rows)} AS b'
+    return GuardText(f"{text} WHERE {condition})" if condition else f"{text})", frozenset(writer.reads))
+
+
+def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:
+    """The values of the guard's binds, in order, as the driver takes them: a list becomes one array, on SQLite one JSON text."""
+    return tuple(_encoded(value, dialect) for value in values(rows))
+
+
+def _encoded(value: Bound | tuple[Bound, ...], dialect: Dialect) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    return json.dumps(value, ensure_ascii=False) if dialect.name == "sqlite" else list(value)
+
+
+class _Writer:
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.reads: set[tuple[str, str]] = set()
+        self.binds = 0
+        self.parents = 0
+
+    def table(self, rows: Rows) -> str:
+        self.reads.add((rows.dataset.schema, rows.dataset.table))
+        return f"{self.dialect.quote(rows.dataset.schema)}.{self.dialect.quote(rows.dataset.table)}"
+
+    def predicate(self, predicate: Predicate, alias: str) -> str:
+        match predicate:
+            case AllOf(parts):
+                return " AND ".join(self.predicate(part, alias) for part in parts)
+            case AnyOf(parts):
+                return "(" + " OR ".join(f"({self.predicate(part, alias)})" for part in parts) + ")"
+            case Through():
+                return self.through(predicate, alias)
+            case Condition():
+                return self.condition(predicate, alias)
+
+    def through(self, through: Through, alias: str) -> str:
+        self.parents += 1
+        parent = f"p{self.parents}"
+        table = self.table(through.parent)
+        equal = [f"{self.column(theirs, parent)} = {self.column(own, alias)}" for own, theirs in through.on]
+        condition = self.predicate(through.parent.predicate, parent)
+        return f"EXISTS(SELECT 1 FROM {table} AS {parent} WHERE {' AND '.join([*equal, condition] if condition else equal)})"
+
+    def column(self, field: Field, alias: str) -> str:
+        return f"{alias}.{self.dialect.quote(field.column)}"
+
+    def condition(self, condition: Condition, alias: str) -> str:
+        column = self.column(condition.field, alias)
+        if condition.op is Operator.IS_NULL:
+            return f"{column} IS NULL"
+        if condition.op is Operator.IS_NOT_NULL:
+            return f"NOT {column} IS NULL"
+        write = self.sqlite if self.dialect.name == "sqlite" else self.postgres
+        return " AND ".join(write(condition, column))
+
+    def bind(self) -> str:
+        name = f"{BIND}g{NUMBER}_{self.binds}{BIND}"
+        self.binds += 1
+        return name
+
+    def sqlite(self, condition: Condition, column: str) -> Iterator[str]:
+        exact = column if condition.field.storage not in _TEXTS else f"{column} COLLATE BINARY"
+        match condition.op:
+            case Operator.EQ:
+                value = self.bind()
+                yield f"{column} = {value}"
+                if exact != column:
+                    yield f"{exact} = {value}"  # the first keeps an index of any collation usable, this one decides
+            case Operator.IS_ONE_OF | Operator.IS_NOT_ONE_OF:
+                value = self.bind()
+                negated = "NOT " if condition.op is Operator.IS_NOT_ONE_OF else ""
+                yield f"{negated}{exact} IN (SELECT value FROM JSON_EACH({value}))"
+            case Operator.BETWEEN:
+                yield f"{exact} >= {self.bind()}"
+                yield f"{exact} <= {self.bind()}"
+            case Operator.STARTS_WITH:
+                yield f"INSTR({column}, {self.bind()}) = 1"
+            case Operator.ENDS_WITH:
+                value = self.bind()
+                yield f"SUBSTRING({column}, -LENGTH({value})) COLLATE BINARY = {value}"
+            case Operator.CONTAINS:
+                yield f"INSTR({column}, {self.bind()}) > 0"
+            case Operator.NOT_CONTAINS:
+                yield f"INSTR({column}, {self.bind()}) = 0"
+            case _:
+                yield f"{exact} {_COMPARISONS[condition.op]} {self.bind()}"
+
+    def postgres(self, condition: Condition, column: str) -> Iterator[str]:
+        field = condition.field
+        text = f'CAST({column} AS TEXT) COLLATE "C"'
+        exact = column if field.bytewise or field.storage is not Storage.TEXT else text
+        if field.storage is Storage.ENUM:
+            column = exact = text
+        kind = _postgres_type(condition)
+
+        def cast() -> str:
+            return f"CAST({self.bind()} AS {kind})"
+
+        match condition.op:
+            case Operator.EQ:
+                value = cast()
+                yield f"{column} = {value}"
+                if exact != column:
+                    yield f"{exact} = {value}"
+            case Operator.IS_ONE_OF:
+                value = f"CAST({self.bind()} AS {kind}[])"
+                yield f"{column} = ANY({value})"
+                if exact != column:
+                    yield f"{exact} = ANY({value})"
+            case Operator.IS_NOT_ONE_OF:
+                yield f"{exact} <> ALL(CAST({self.bind()} AS {kind}[]))"
+            case Operator.BETWEEN:
+                yield f"{column} >= {cast()}"
+                yield f"{column} <= {cast()}"
+            case Operator.STARTS_WITH:
+                yield f"STARTS_WITH({text}, {cast()})"
+            case Operator.ENDS_WITH:
+                value = cast()
+                yield f"RIGHT({text}, LENGTH({value})) = {value}"
+            case Operator.CONTAINS:
+                yield f"POSITION({cast()} IN {text}) > 0"
+            case Operator.NOT_CONTAINS:
+                yield f"POSITION({cast()} IN {text}) = 0"
+            case _:
+                yield f"{exact} {_COMPARISONS[condition.op]} {cast()}"
+
+
+def _postgres_type(condition: Condition) -> str:
+    value = condition.values[0]
+    if isinstance(value, datetime):
+        return "TIMESTAMPTZ" if condition.field.storage is Storage.TIMESTAMPTZ else "TIMESTAMP"
+    return _POSTGRES_TYPES[type(value)]

@@ -1,0 +1,480 @@
+"""Who is meant by each name: tables, CTEs and columns of an admitted query, by the rules of the database that will run it.
+
+The tree is not changed here. `Names` says where each table occurrence stands and what it means, and what each column holds; what cannot
+be resolved is refused, so a name that only the database would understand (rowid, ctid, a whole row, a function written as a
+column, a double-quoted string) never reaches it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+from sqlglot import exp
+
+from rowseal.catalog import Dataset, Storage
+from rowseal.errors import AccessRefused, QueryRefused
+from rowseal.policy import Policy, Rows
+from rowseal.sql.admit import position
+from rowseal.sql.dialects import Dialect
+
+__all__ = ["Cte", "DatasetLookup", "Names", "Occurrence", "resolve"]
+
+MAX_READS: Final = 256  # table reads after every CTE reference is counted as often as it is expanded
+
+_CALLED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\(|\Z)")
+
+
+class Column(NamedTuple):
+    """A column under the name by which the database looks it up, and what it holds where that is known."""
+
+    name: str
+    storage: Storage | None = None
+    bytewise: bool = False
+
+
+Columns: TypeAlias = tuple[Column, ...]
+
+
+class DatasetLookup:
+    """The datasets under the names that SQL may call them by: `sql_name`, or exactly the schema and table."""
+
+    def __init__(self, datasets: Mapping[str, Dataset], dialect: Dialect) -> None:
+        self._bare: dict[str, Dataset] = {}
+        self._qualified: dict[tuple[str, str], Dataset | None] = {}
+        for dataset in datasets.values():
+            self._bare[_key(dataset.sql_name, dialect)] = dataset
+            qualified = (_key(dataset.schema, dialect), _key(dataset.table, dialect))
+            # Two datasets over one table: the qualified name is no one's.
+            self._qualified[qualified] = None if qualified in self._qualified else dataset
+        self._dialect = dialect
+
+    def find(self, table: exp.Table) -> Dataset | None:
+        """The dataset that this table node names, or None."""
+        name, schema = table.this, table.args.get("db")
+        if schema is None:
+            return self._bare.get(self._dialect.fold(name))
+        return self._qualified.get((self._dialect.fold(schema), self._dialect.fold(name)))
+
+
+def _key(name: str, dialect: Dialect) -> str:
+    """The key under which a *declared* name is found: declared names count as quoted."""
+    return dialect.fold(exp.Identifier(this=name, quoted=True))
+
+
+@dataclass(slots=True)
+class Occurrence:
+    """One place where the query reads a dataset, and the rows of it that the bearer may read."""
+
+    node: exp.Table
+    rows: Rows
+
+
+@dataclass(slots=True, eq=False)
+class Cte:
+    """One CTE of the bearer, with every reference to it."""
+
+    node: exp.CTE
+    scope: _With
+    recursive: bool
+    index: int
+    references: list[exp.Table] = field(default_factory=list)
+    columns: Columns | None = None
+    reads: int = 0
+    resolving: bool = False
+
+
+@dataclass(slots=True)
+class Names:
+    """What `resolve` found. `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer."""
+
+    occurrences: list[Occurrence] = field(default_factory=list)
+    ctes: list[Cte] = field(default_factory=list)
+    columns: dict[int, Column] = field(default_factory=dict)
+    outputs: dict[int, Columns] = field(default_factory=dict)
+    reads: int = 0
+
+    def storage(self, node: exp.Expr) -> Storage | None:
+        """What the value of an expression is stored as, or None where only the database knows."""
+        match node:
+            case exp.Column():
+                return self.columns[id(node)].storage if id(node) in self.columns else None
+            case exp.Alias() | exp.Paren() | exp.Min() | exp.Max():
+                return self.storage(node.this)
+            case exp.Count():
+                return Storage.INTEGER
+            case exp.Query():
+                outputs = self.outputs.get(id(node), ())
+                return outputs[0].storage if len(outputs) == 1 else None
+            case _:
+                return None
+
+
+@dataclass(slots=True, eq=False)
+class _With:
+    """The CTEs that one WITH defines, the WITH around it, and the tables that their bodies may refer to (LATERAL, correlated)."""
+
+    outer: _With | None
+    tables: _Scope | None
+    entries: dict[str, Cte] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Scope:
+    """The tables of one SELECT (or of none), and the SELECT around it."""
+
+    outer: _Scope | None
+    sources: dict[str, Columns] = field(default_factory=dict)
+    merged: set[str] = field(default_factory=set)
+    aliases: frozenset[str] = frozenset()
+
+    def columns(self) -> Columns:
+        """What `*` stands for; a column merged by USING or NATURAL counts once."""
+        seen: set[str] = set()
+        listed = []
+        for columns in self.sources.values():
+            for column in columns:
+                if column.name in self.merged and column.name in seen:
+                    continue
+                seen.add(column.name)
+                listed.append(column)
+        return tuple(listed)
+
+
+def resolve(tree: exp.Query, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> Names:
+    """Resolve every name. Raises QueryRefused for columns, aliases and shapes, AccessRefused for tables that the bearer may not read."""
+    resolver = _Resolver(datasets, policy, dialect)
+    resolver.query(tree, None, None)
+    return resolver.names
+
+
+class _Resolver:
+    def __init__(self, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> None:
+        self.datasets = datasets
+        self.policy = policy
+        self.dialect = dialect
+        self.names = Names()
+
+    # -- queries
+
+    def query(self, node: exp.Expr, ctes: _With | None, outer: _Scope | None) -> Columns:
+        ctes = self.with_(node, ctes, outer)
+        match node:
+            case exp.Select():
+                columns = self.select(node, ctes, outer)
+            case exp.SetOperation():
+                columns = self.query(node.this, ctes, outer)
+                if len(self.query(node.expression, ctes, outer)) != len(columns):
+                    raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(node))
+                self.trailing(node, columns, ctes, outer)
+            case exp.Subquery() if isinstance(node.this, exp.Query):
+                columns = self.query(node.this, ctes, outer)
+                self.trailing(node, columns, ctes, outer)
+            case exp.Values():
+                columns = self.values(node, ctes, outer)
+            case _:
+                raise QueryRefused("construct_refused", "this is not accepted where a query is expected", **position(node))
+        self.definitions(node, ctes)
+        self.names.outputs[id(node)] = columns
+        return columns
+
+    def with_(self, node: exp.Expr, outer_ctes: _With | None, outer: _Scope | None) -> _With | None:
+        clause = node.args.get("with_")
+        if clause is None:
+            return outer_ctes
+        scope = _With(outer_ctes, outer)
+        recursive = bool(clause.args.get("recursive")) or self.dialect.ctes_see_all_siblings
+        for index, node_ in enumerate(clause.expressions):
+            name = self.dialect.fold(node_.args["alias"].this)
+            if name in scope.entries:
+                raise QueryRefused("construct_refused", f"the CTE `{node_.alias}` is defined twice", **position(node_))
+            entry = Cte(node_, scope, recursive, index)
+            scope.entries[name] = entry
+            self.names.ctes.append(entry)
+        return scope
+
+    def definitions(self, node: exp.Expr, ctes: _With | None) -> None:
+        """CTEs that nothing referred to are still checked: the database looks at them too."""
+        if node.args.get("with_") is not None and ctes is not None:
+            for entry in ctes.entries.values():
+                self.cte_columns(entry)
+
+    def trailing(self, node: exp.Expr, columns: Columns, ctes: _With | None, outer: _Scope | None) -> None:
+        """ORDER BY of a set operation or bracketed query sees the answer's columns only."""
+        scope = _Scope(outer, {"": columns})
+        for part in ("order", "limit", "offset"):
+            if node.args.get(part) is not None:
+                self.expression(node.args[part], scope, ctes)
+
+    def select(self, node: exp.Select, ctes: _With | None, outer: _Scope | None) -> Columns:
+        scope = _Scope(outer)
+        conditions: list[exp.Expr] = []
+        if (from_ := node.args.get("from_")) is not None:
+            self.source(from_.this, scope, ctes, conditions)
+        for join in node.args.get("joins") or ():
+            self.join(join, scope, ctes, conditions)
+        output = self.projections(node, scope)
+        aliases = frozenset(column.name for item, column in output if isinstance(item, exp.Alias))
+        for part in ("expressions", "where", "group", "having", "order", "windows", "distinct", "limit", "offset"):
+            value = node.args.get(part)
+            scope.aliases = aliases if part in self.dialect.clauses_that_see_aliases else frozenset()
+            for expression in value if isinstance(value, list) else (value,):
+                if isinstance(expression, exp.Expr):
+                    self.expression(expression, scope, ctes)
+        for condition in conditions:
+            self.expression(condition, scope, ctes)
+        scope.aliases = frozenset()
+        return tuple(self.held(item, column) for item, column in output)
+
+    def values(self, node: exp.Values, ctes: _With | None, outer: _Scope | None) -> Columns:
+        scope = _Scope(outer)
+        width = 0
+        for row in node.expressions:
+            self.expression(row, scope, ctes)
+            width = len(row.expressions) if isinstance(row, exp.Tuple) else 1
+        return tuple(Column(f"column{number}") for number in range(1, width + 1))
+
+    # -- FROM
+
+    def source(self, node: exp.Expr, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+        alias = node.args.get("alias")
+        if isinstance(node, exp.Table):
+            columns = self.table(node, ctes)
+            self.add(scope, alias.this if alias and alias.this else node.this, self.renamed(columns, alias), node)
+            for join in node.args.get("joins") or ():
+                self.join(join, scope, ctes, conditions)
+        elif isinstance(node, exp.Subquery) and self.is_bracketed_join(node):
+            self.bracketed_join(node, scope, ctes, conditions)
+        elif isinstance(node, exp.Subquery):
+            self.derived(node, self.query(node, ctes, scope.outer), scope)
+            for join in node.args.get("joins") or ():
+                self.join(join, scope, ctes, conditions)
+        elif isinstance(node, exp.Lateral):
+            self.derived(node, self.query(node.this, ctes, scope), scope)
+        elif isinstance(node, exp.Values):
+            self.derived(node, self.values(node, ctes, scope.outer), scope)
+        else:
+            raise QueryRefused("construct_refused", "this is not accepted in FROM", **position(node))
+
+    @staticmethod
+    def is_bracketed_join(node: exp.Subquery) -> bool:
+        """`((a JOIN b))`: brackets around brackets around tables, not around a SELECT."""
+        inner: exp.Expr = node
+        while isinstance(inner, exp.Subquery):
+            inner = inner.this
+        return isinstance(inner, exp.Table)
+
+    def bracketed_join(self, node: exp.Subquery, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+        alias = node.args.get("alias")
+        inner = _Scope(scope.outer) if alias else scope
+        within: list[exp.Expr] = []
+        self.source(node.this, inner, ctes, within if alias else conditions)
+        for join in node.args.get("joins") or ():
+            self.join(join, inner, ctes, within if alias else conditions)
+        if alias:
+            for condition in within:
+                self.expression(condition, inner, ctes)
+            self.add(scope, alias.this, self.renamed(inner.columns(), alias), node)
+
+    def derived(self, node: exp.Expr, columns: Columns, scope: _Scope) -> None:
+        alias = node.args.get("alias")
+        if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
+            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a sub-query", **position(node))
+        identifier = alias.this if alias is not None else None
+        self.add(scope, identifier, self.renamed(columns, alias), node)
+
+    def join(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+        before = {column.name for columns in scope.sources.values() for column in columns}
+        known = set(scope.sources)
+        self.source(node.this, scope, ctes, conditions)
+        after = {column.name for alias, columns in scope.sources.items() if alias not in known for column in columns}
+        if node.args.get("method"):
+            scope.merged |= before & after
+        for identifier in node.args.get("using") or ():
+            name = self.dialect.fold(identifier if isinstance(identifier, exp.Identifier) else identifier.this)
+            if name not in before or name not in after:
+                raise QueryRefused("column_unknown", f"the column `{identifier.name}` of USING is not in both tables", **position(identifier))
+            scope.merged.add(name)
+        if node.args.get("on") is not None:
+            conditions.append(node.args["on"])
+
+    def add(self, scope: _Scope, identifier: exp.Identifier | None, columns: Columns, node: exp.Expr) -> None:
+        name = self.dialect.fold(identifier) if identifier is not None else f" {len(scope.sources)}"
+        if name in scope.sources:
+            raise QueryRefused("construct_refused", f"the name `{identifier.name if identifier else ''}` stands twice in FROM", **position(node))
+        scope.sources[name] = columns
+
+    def renamed(self, columns: Columns, alias: exp.Expr | None) -> Columns:
+        listed = alias.args.get("columns") if alias is not None else None
+        if not listed:
+            return columns
+        if len(listed) > len(columns):
+            raise QueryRefused("construct_refused", "the alias lists more columns than there are", **position(listed[0]))
+        new = tuple(columns[index]._replace(name=self.dialect.fold(identifier)) for index, identifier in enumerate(listed))
+        return new + columns[len(new) :]
+
+    def table(self, node: exp.Table, ctes: _With | None) -> Columns:
+        entry = self.cte(node, ctes) if node.args.get("db") is None else None
+        if entry is not None:
+            entry.references.append(node)
+            columns = self.cte_columns(entry)
+            self.count(entry.reads)
+            return columns
+        # INVARIANT: whether the dataset may be read is judged before any of its columns is looked at, and with the same answer
+        # whether the name exists, exists ungranted, or is a system table.
+        dataset = self.datasets.find(node)
+        try:
+            if dataset is None:
+                raise self.policy.unknown(node.name)
+            rows = self.policy.rows(dataset)
+        except AccessRefused as refusal:
+            raise AccessRefused(refusal.code, refusal.detail, hint=refusal.hint, **position(node)) from refusal
+        alias = node.args.get("alias")
+        if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
+            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", **position(node))
+        self.names.occurrences.append(Occurrence(node, rows))
+        self.count(1)
+        return tuple(Column(_key(each.sql_name, self.dialect), each.storage, each.bytewise) for each in rows.dataset.visible)
+
+    def count(self, reads: int) -> None:
+        self.names.reads += reads
+        if self.names.reads > MAX_READS:
+            raise QueryRefused("sql_too_complex", f"the query reads tables more than {MAX_READS} times once its CTEs are written out")
+
+    # -- CTEs
+
+    def cte(self, node: exp.Table, ctes: _With | None) -> Cte | None:
+        name = self.dialect.fold(node.this)
+        while ctes is not None:
+            entry = ctes.entries.get(name)
+            if entry is not None and self.visible(entry):
+                return entry
+            ctes = ctes.outer
+        return None
+
+    def visible(self, entry: Cte) -> bool:
+        """Whether the CTE can be seen from where resolving stands now: inside a sibling's body, or in the body of the statement."""
+        if entry.recursive:
+            return True
+        return all(entry.index < other.index for other in entry.scope.entries.values() if other.resolving)
+
+    def cte_columns(self, entry: Cte) -> Columns:
+        if entry.columns is not None:
+            return entry.columns
+        body = entry.node.this
+        if entry.resolving:
+            raise QueryRefused("construct_refused", f"the CTE `{entry.node.alias}` refers to itself", **position(entry.node))
+        entry.resolving = True
+        outer, before = entry.scope.tables, self.names.reads
+        if entry.recursive and isinstance(body, exp.SetOperation) and body.args.get("with_") is None:
+            # The first arm tells the columns before the second may name the CTE itself.
+            left = self.query(body.this, entry.scope, outer)
+            entry.columns = self.renamed(left, entry.node.args["alias"])
+            if len(self.query(body.expression, entry.scope, outer)) != len(left):
+                raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(body))
+            self.trailing(body, left, entry.scope, outer)
+        else:
+            entry.columns = self.renamed(self.query(body, entry.scope, outer), entry.node.args["alias"])
+        entry.reads = max(self.names.reads - before, 1)
+        entry.resolving = False
+        return entry.columns
+
+    # -- expressions
+
+    def expression(self, root: exp.Expr, scope: _Scope, ctes: _With | None) -> None:
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, (exp.Query, exp.Values)):
+                self.query(node, ctes, scope)
+            elif isinstance(node, exp.Column):
+                self.column(node, scope)
+            else:
+                stack.extend(node.iter_expressions())
+
+    def column(self, node: exp.Column, scope: _Scope) -> None:
+        qualifier = node.args.get("table")
+        if isinstance(node.this, exp.Star):
+            self.columns_of(qualifier, scope, node)
+            return
+        name = self.dialect.fold(node.this)
+        found = list(self.candidates(name, qualifier, scope, node))
+        if not found:
+            raise QueryRefused("column_unknown", f"no column `{node.name}` is open to this token here", **position(node))
+        if len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous and not (qualifier is None and name in self.merged_in(name, scope)):
+            raise QueryRefused("column_ambiguous", f"the column `{node.name}` exists in more than one table of the query", **position(node))
+        self.names.columns[id(node)] = found[0]
+
+    def candidates(self, name: str, qualifier: exp.Identifier | None, scope: _Scope | None, node: exp.Column) -> Iterator[Column]:
+        if qualifier is not None:
+            yield from (column for column in self.columns_of(qualifier, scope, node) if column.name == name)
+            return
+        while scope is not None:
+            found = [column for columns in scope.sources.values() for column in columns if column.name == name]
+            if not found and name in scope.aliases:
+                found = [Column(name)]
+            if found:
+                yield from found
+                return
+            scope = scope.outer
+
+    def merged_in(self, name: str, scope: _Scope | None) -> set[str]:
+        while scope is not None:
+            if any(column.name == name for columns in scope.sources.values() for column in columns):
+                return scope.merged
+            scope = scope.outer
+        return set()
+
+    def columns_of(self, qualifier: exp.Identifier | None, scope: _Scope | None, node: exp.Expr) -> Columns:
+        if qualifier is not None:
+            name = self.dialect.fold(qualifier)
+            while scope is not None:
+                if name in scope.sources:
+                    return scope.sources[name]
+                scope = scope.outer
+            raise QueryRefused("table_alias_unknown", f"no table or alias `{qualifier.name}` stands in FROM", **position(node))
+        return ()
+
+    # -- the answer's columns
+
+    def projections(self, node: exp.Select, scope: _Scope) -> list[tuple[exp.Expr, Column]]:
+        listed: list[tuple[exp.Expr, Column]] = []
+        for item in node.expressions:
+            if isinstance(item, exp.Star):
+                if not scope.sources:
+                    raise QueryRefused("construct_refused", "`*` needs a FROM", **position(item))
+                listed += ((item, column) for column in scope.columns())
+            elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
+                listed += ((item, column) for column in self.columns_of(item.args.get("table"), scope, item))
+            else:
+                listed.append((item, Column(self.output_name(item))))
+        return listed
+
+    def held(self, item: exp.Expr, column: Column) -> Column:
+        """An output column with what it holds, once the expressions below it are resolved."""
+        if isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
+            return column
+        inner = item.this if isinstance(item, exp.Alias) else item
+        source = self.names.columns.get(id(inner))
+        return Column(column.name, self.names.storage(inner), source is not None and source.bytewise)
+
+    def output_name(self, item: exp.Expr) -> str:
+        """The name that the database gives to an expression of the SELECT list."""
+        match item:
+            case exp.Alias():
+                if not isinstance(item.args["alias"], exp.Identifier):
+                    raise QueryRefused("construct_refused", "an alias is a name, not a string", **position(item))
+                return self.dialect.fold(item.args["alias"])
+            case exp.Column():
+                return self.dialect.fold(item.this)
+            case exp.Paren() | exp.Window() | exp.Filter() | exp.WithinGroup() | exp.Cast() if self.dialect.name == "postgres":
+                return self.output_name(item.this)
+            case exp.Case() if self.dialect.name == "postgres":
+                return "case"
+            case exp.Func() if self.dialect.name == "postgres":
+                called = _CALLED.match(self.dialect.grammar.generate(item))
+                return called[1].lower() if called else "?column?"
+            case _:
+                return "?column?"

@@ -1,0 +1,127 @@
+"""ParsedQuery x Policy -> Draft: every read of a dataset becomes a read of its guard.
+
+Guards stand at the head of the statement, one for each occurrence, used once. The bearer's CTEs are renamed. After that no name that
+the bearer chose stands where a table is looked up, so a mistake about scopes ends in "no such table", never in a leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from rowseal.catalog import Limits
+from rowseal.errors import AccessRefused, QueryRefused
+from rowseal.policy import Policy
+from rowseal.sql import BIND, Draft, DraftGuard
+from rowseal.sql.admit import ParsedQuery
+from rowseal.sql.barrier import needs_fence
+from rowseal.sql.dialects import Dialect
+from rowseal.sql.guards import encoded, render
+from rowseal.sql.names import Cte, DatasetLookup, Names, resolve
+
+__all__ = ["GENERATE", "secure"]
+
+# Comments are the bearer's bytes; what the generator cannot say in this dialect must be an error, not a warning.
+GENERATE: Final[dict[str, Any]] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
+
+
+def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits: Limits, *, only: str | None = None) -> Draft:
+    """Bind the policy into the query. The parsed tree is consumed.
+
+    `only` is the id of the one dataset that the request says the query reads. Raises QueryRefused, AccessRefused, BudgetExceeded.
+    """
+    dialect, tree = parsed.dialect, _without_brackets(parsed.tree)
+    names = resolve(tree, datasets, policy, dialect)
+    if only is not None and any(occurrence.rows.dataset.id != only for occurrence in names.occurrences):
+        raise AccessRefused("dataset_not_asked")
+    fenced = needs_fence(tree, names, dialect)
+    params: dict[str, Any] = {}
+    guards = tuple(_guards(names, dialect, params, fenced=fenced))
+    for number, cte in enumerate(names.ctes, 1):
+        _rename(cte, number, dialect)
+    _limit(tree, parsed.params, limits.rows + 1)
+    _mark_parameters(tree, parsed.params, params)
+    with_ = tree.args.get("with_")
+    if with_ is not None:
+        tree.set("with_", None)
+    try:
+        ctes = tuple(dialect.grammar.generate(cte, copy=False, **GENERATE) for cte in with_.expressions) if with_ is not None else ()
+        body = dialect.grammar.generate(tree, copy=False, **GENERATE)
+    except (SqlglotError, RecursionError) as error:
+        raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
+    return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
+
+
+def _without_brackets(tree: exp.Query) -> exp.Query:
+    while isinstance(tree, exp.Subquery) and all(value in (None, [], False) for name, value in tree.args.items() if name != "this"):
+        inner = tree.this
+        if not isinstance(inner, exp.Query):
+            raise QueryRefused("sql_not_one_select")
+        inner.pop()
+        tree = inner
+    return tree
+
+
+def _guards(names: Names, dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
+    """A guard for each occurrence; the occurrence becomes a reference to it under the name that the bearer gave."""
+    guards = []
+    for number, occurrence in enumerate(names.occurrences, 1):
+        node, rows = occurrence.node, occurrence.rows
+        template = render(rows, dialect, fenced=fenced)
+        for index, value in enumerate(encoded(rows, dialect)):
+            params[f"g{number}_{index}"] = value
+        guards.append(DraftGuard(number, rows.dataset.id, template.text, template.reads))
+        _refer(node, f"__g{number}")
+    return guards
+
+
+def _refer(node: exp.Table, name: str) -> None:
+    alias = node.args.get("alias")
+    if alias is None:
+        node.set("alias", exp.TableAlias(this=node.this.copy()))
+    elif alias.args.get("this") is None:
+        alias.set("this", node.this.copy())
+    node.set("this", exp.Identifier(this=name, quoted=True))
+    node.set("db", None)
+
+
+def _rename(cte: Cte, number: int, dialect: Dialect) -> None:
+    name = f"__u{number}"
+    for reference in cte.references:
+        _refer(reference, name)
+    alias = cte.node.args["alias"]
+    columns = alias.args.get("columns")
+    if columns and not dialect.derived_column_lists:
+        # The parser's SQLite writer drops the column list of a CTE, which SQLite has: write name and list as one word.
+        listed = ", ".join(dialect.quote(identifier.name) for identifier in columns)
+        alias.set("this", exp.Var(this=f"{dialect.quote(name)}({listed})"))
+        alias.set("columns", None)
+    else:
+        alias.set("this", exp.Identifier(this=name, quoted=True))
+
+
+def _limit(tree: exp.Query, params: Mapping[str, Any], most: int) -> None:
+    """The outermost query asks for one row more than may be handed out, so that the engine can tell a full answer from a cut one."""
+    current = tree.args.get("limit")
+    counted = (current.args.get("expression") or current.args.get("count")) if current is not None else None
+    if isinstance(counted, exp.Placeholder):
+        asked = _whole_number(params[counted.this])
+    else:
+        asked = int(counted.this) if counted is not None else most
+    tree.set("limit", exp.Limit(expression=exp.Literal.number(min(asked, most))))
+
+
+def _mark_parameters(tree: exp.Query, given: Mapping[str, Any], params: dict[str, Any]) -> None:
+    for node in list(tree.find_all(exp.Placeholder)):
+        name = f"p_{node.this}"
+        params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given[node.this]
+        node.replace(exp.Var(this=f"{BIND}{name}{BIND}"))
+
+
+def _whole_number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise QueryRefused("parameter_refused", "LIMIT and OFFSET take a whole number that is not negative")
+    return value

@@ -1,0 +1,341 @@
+"""Draft -> SecuredQuery: reads the finished text again and proves it, sharing no code with whoever wrote it.
+
+Two proofs. Of each guard: that its text reads the one table it claims, hands on the declared fields, and drops every row that the
+policy does not permit (once per shape of the policy; the bound values every time). Of the rest: that it reads guards and its own
+CTEs and nothing else, each guard once. The statement that runs is put together here, from proven parts only.
+
+A disagreement is a bug of ours: OurBug, and nothing runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final, NoReturn
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect as Grammar
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from rowseal.errors import AccessRefused, OurBug
+from rowseal.filters import Operator
+from rowseal.policy import AllOf, AnyOf, Condition, Policy, Predicate, Rows, Through, shape, values
+from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, SecuredQuery
+
+__all__ = ["attest"]
+
+_BIND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
+_READS_WITHOUT_TABLE: Final = (exp.DDL, exp.DML, exp.Command, exp.Into, exp.Lock, exp.Pragma, exp.Attach, exp.Set, exp.Unnest, exp.Pivot, exp.TableSample)
+_LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
+# What each operator must look like once read back: the classes of which one stands at the top of each of its conjuncts.
+_FORMS: Final[Mapping[Operator, tuple[type[exp.Expr], ...]]] = {
+    Operator.EQ: (exp.EQ,),
+    Operator.NE: (exp.NEQ,),
+    Operator.GT: (exp.GT,),
+    Operator.GE: (exp.GTE,),
+    Operator.LT: (exp.LT,),
+    Operator.LE: (exp.LTE,),
+    Operator.IS_ONE_OF: (exp.In, exp.EQ),
+    Operator.IS_NOT_ONE_OF: (exp.Not, exp.NEQ),
+    Operator.BETWEEN: (exp.GTE, exp.LTE),
+    Operator.STARTS_WITH: (exp.EQ, exp.StartsWith),
+    Operator.ENDS_WITH: (exp.EQ,),
+    Operator.CONTAINS: (exp.GT,),
+    Operator.NOT_CONTAINS: (exp.EQ,),
+    Operator.IS_NULL: (exp.Is,),
+    Operator.IS_NOT_NULL: (exp.Not,),
+}
+# Beside the operator itself: what may stand around a column or a bind without changing which rows pass.
+_AROUND: Final = (
+    *(exp.Column, exp.Identifier, exp.Placeholder, exp.Cast, exp.DataType, exp.Collate, exp.Var, exp.Literal, exp.Neg, exp.Null),
+    *(exp.Length, exp.StrPosition, exp.Substring, exp.Right, exp.Any, exp.All, exp.In, exp.Is, exp.Subquery, exp.Select, exp.From, exp.Table, exp.Anonymous),
+)
+
+
+def attest(draft: Draft, policy: Policy) -> SecuredQuery:
+    """Prove the draft against the policy and seal it. Raises OurBug, and nothing else, where the proof fails."""
+    expected: dict[str, Any] = {}
+    reads: dict[str, frozenset[tuple[str, str]]] = {}
+    heads: list[str] = []
+    for position, guard in enumerate(draft.guards, 1):
+        if guard.number != position:
+            _fail("guards are not numbered in order")
+        rows = _rows(guard, policy)
+        found = _prove_guard(guard.text, draft.dialect, _Proof(rows))
+        reads[f"__g{position}"] = found
+        expected |= {f"g{position}_{index}": value for index, value in enumerate(values(rows))}
+        heads.append(guard.text.replace(NUMBER, str(position)))
+    used = _prove_rest(draft)
+    _prove_values(draft, expected, used)
+    with_ = ", ".join((*heads, *draft.ctes))
+    text = f"WITH {'RECURSIVE ' if draft.recursive else ''}{with_} {draft.body}" if with_ else draft.body
+    parts = text.split(BIND)
+    names = tuple(parts[1::2])
+    if set(names) != draft.params.keys():
+        _fail("the binds of the text are not those of the values")
+    return SecuredQuery._sealed(
+        _SEAL, dialect=draft.dialect, pieces=tuple(parts[0::2]), names=names, params=draft.params, reads=reads, row_limit=draft.row_limit
+    )
+
+
+def _fail(reason: str) -> NoReturn:
+    raise OurBug(f"witness: {reason}")
+
+
+def _rows(guard: DraftGuard, policy: Policy) -> Rows:
+    dataset = policy.catalog.datasets.get(guard.dataset)
+    try:
+        if dataset is not None:
+            return policy.rows(dataset)
+    except AccessRefused as error:
+        raise OurBug("witness: a guard for a dataset that the policy refuses") from error
+    _fail("a guard for no dataset")
+
+
+# -- a guard
+
+
+class _Proof:
+    """The rows to prove a guard against; equal for all policies of one shape, so that a proof is made once."""
+
+    __slots__ = ("_key", "rows")
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._key: Hashable = (rows.dataset, shape(rows))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Proof) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+@lru_cache(maxsize=4096)
+def _prove_guard(text: str, dialect: str, proof: _Proof) -> frozenset[tuple[str, str]]:
+    """Prove the guard's text; returns the tables that it reads. INVARIANT: the text fixes everything but the number and the bound values."""
+    rows = proof.rows
+    statement = _parsed(f"WITH {_readable(text.replace(NUMBER, '1'))} SELECT 1", dialect)
+    with_ = statement.args.get("with_")
+    if with_ is None or len(with_.expressions) != 1 or with_.args.get("recursive"):
+        _fail("a guard is not one CTE")
+    cte = with_.expressions[0]
+    body = cte.this
+    if cte.args["alias"].args.get("columns") or cte.alias != "__g1" or type(body) is not exp.Select:
+        _fail("a guard is not a plain SELECT under its own name")
+    if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
+        _fail("a guard holds more than columns, a table and conditions")
+    reader = _GuardReader(dialect)
+    reader.table(body.args["from_"].this, rows, "b")
+    handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
+    if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(body.expressions):
+        _fail("a guard hands on other columns than the visible ones")
+    where = body.args.get("where")
+    reader.all_of(list(_conjuncts(where.this)) if where is not None else [], rows.predicate, "b")
+    if reader.binds != len(values(rows)):
+        _fail("a guard binds another number of values than the policy has")
+    return frozenset(reader.reads)
+
+
+class _GuardReader:
+    """Reads conditions side by side with the policy that they must say."""
+
+    def __init__(self, dialect: str) -> None:
+        self.dialect = dialect
+        self.binds = 0
+        self.parents = 0
+        self.reads: set[tuple[str, str]] = set()
+
+    def table(self, node: exp.Expr, rows: Rows, alias: str) -> None:
+        dataset = rows.dataset
+        plain = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
+        if not plain or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
+            _fail("a guard reads another table than its dataset's")
+        self.reads.add((dataset.schema, dataset.table))
+
+    def all_of(self, conjuncts: list[exp.Expr], predicate: AllOf, alias: str) -> None:
+        remaining = iter(conjuncts)
+        for part in _flat(predicate):
+            self.part(remaining, part, alias)
+        if next(remaining, None) is not None:
+            _fail("a guard has conditions that the policy lacks")
+
+    def part(self, remaining: Iterator[exp.Expr], part: Predicate, alias: str) -> None:
+        if isinstance(part, Condition):
+            self.condition(remaining, part, alias)
+            return
+        node = next(remaining, None)
+        if isinstance(part, AnyOf) and type(node) is exp.Paren:
+            branches = list(_disjuncts(node.this))
+            if len(branches) != len(part.parts):
+                _fail("a guard has another number of alternatives than the policy")
+            for branch, inner in zip(branches, part.parts, strict=True):
+                if type(branch) is not exp.Paren:
+                    _fail("an alternative of a guard stands without brackets")
+                self.all_of(list(_conjuncts(branch.this)), inner if isinstance(inner, AllOf) else AllOf((inner,)), alias)
+        elif isinstance(part, Through) and type(node) is exp.Exists and type(node.this) is exp.Select:
+            self.through(node.this, part, alias)
+        else:
+            _fail("a condition of the policy is missing from its guard")
+
+    def through(self, query: exp.Select, part: Through, alias: str) -> None:
+        if any(value not in (None, [], False) for name, value in query.args.items() if name not in ("expressions", "from_", "where")):
+            _fail("a parent's sub-query holds more than a table and conditions")
+        self.parents += 1
+        parent = f"p{self.parents}"
+        self.table(query.args["from_"].this, part.parent, parent)
+        conjuncts = list(_conjuncts(query.args["where"].this))
+        for own, theirs in part.on:
+            node = conjuncts.pop(0) if conjuncts else None
+            if type(node) is not exp.EQ or not (_is_column(node.this, parent, theirs.column) and _is_column(node.expression, alias, own.column)):
+                _fail("a parent is joined by other fields than configured")
+        self.all_of(conjuncts, part.parent.predicate, parent)
+
+    def condition(self, remaining: Iterator[exp.Expr], condition: Condition, alias: str) -> None:
+        """One condition may take two conjuncts: a range, or an equality and its bytewise twin. Each must test this column with these binds."""
+        wanted = [f"g1_{self.binds + index}" for index in range(1 if condition.op in _LISTS else len(condition.values))]
+        self.binds += len(wanted)
+        seen: list[str] = []
+        last: exp.Expr = exp.Null()
+        exact = condition.field.bytewise or condition.field.storage not in ("text", "text_date", "text_timestamp")
+        twin = condition.op is Operator.EQ or (self.dialect == "postgres" and condition.op is Operator.IS_ONE_OF)
+        twice = condition.op is Operator.BETWEEN or (twin and not exact)
+        forms = _FORMS[condition.op]
+        for index in range(2 if twice else 1):
+            node = next(remaining, None)
+            if node is None or type(node) is not (forms[index] if condition.op is Operator.BETWEEN else type(node)) or type(node) not in forms:
+                _fail("an operator of the policy is not the guard's")
+            self.only(node, condition)
+            columns = [(column.table, column.name) for column in node.find_all(exp.Column) if column.name != "value"]
+            if columns != [(alias, condition.field.column)]:
+                _fail("a condition of a guard tests another column than the policy")
+            binds = list(dict.fromkeys(placeholder.name for placeholder in node.find_all(exp.Placeholder)))
+            if condition.op is Operator.BETWEEN and binds != wanted[index : index + 1]:
+                _fail("the bounds of a guard's range are swapped")
+            seen += binds
+        if sorted(set(seen)) != sorted(wanted):
+            _fail("a condition of a guard binds other values than its own")
+            last = node
+        if not exact and condition.op in (Operator.EQ, Operator.NE, *_LISTS) and last.find(exp.Collate) is None:
+            _fail("a guard compares text by the column's collation only")
+
+    def only(self, node: exp.Expr, condition: Condition) -> None:
+        """Nothing but the operator, the column and the binds; numbers only where a position is compared, tables only as JSON_EACH."""
+        for inner in node.walk():
+            if inner is not node and not isinstance(inner, _AROUND):
+                _fail("a condition of a guard holds more than the policy says")
+            if isinstance(inner, exp.Literal) and inner.this not in ("0", "1"):
+                _fail("a guard holds a literal value")
+            if isinstance(inner, (exp.Anonymous, exp.Table)) and (condition.op not in _LISTS or inner.name.upper() not in ("JSON_EACH", "")):
+                _fail("a condition of a guard reads something else")
+        if condition.op in (Operator.CONTAINS, Operator.NOT_CONTAINS, Operator.STARTS_WITH) and type(node) is not exp.StartsWith:
+            constant = "1" if condition.op is Operator.STARTS_WITH else "0"
+            if not (isinstance(node.expression, exp.Literal) and node.expression.this == constant and isinstance(node.this, exp.StrPosition)):
+                _fail("a position in a guard is compared with another number")
+        if isinstance(node, exp.Not) and type(node.this) is not (exp.Is if condition.op is Operator.IS_NOT_NULL else exp.In):
+            _fail("a negation in a guard holds something else")
+        any_or_all = exp.All if condition.op is Operator.IS_NOT_ONE_OF else exp.Any
+        if condition.op in _LISTS and isinstance(node, (exp.EQ, exp.NEQ)) and type(node.expression) is not any_or_all:
+            _fail("a list in a guard is not compared as a list")
+
+
+def _flat(predicate: AllOf) -> Iterator[Predicate]:
+    for part in predicate.parts:
+        if isinstance(part, AllOf):
+            yield from _flat(part)
+        else:
+            yield part
+
+
+def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
+    if type(node) is exp.And:
+        yield from _conjuncts(node.this)
+        yield from _conjuncts(node.expression)
+    else:
+        yield node
+
+
+def _disjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
+    if type(node) is exp.Or:
+        yield from _disjuncts(node.this)
+        yield from _disjuncts(node.expression)
+    else:
+        yield node
+
+
+def _is_column(node: exp.Expr, table: str, name: str) -> bool:
+    return type(node) is exp.Column and (node.table, node.name) == (table, name)
+
+
+# -- the rest of the statement
+
+
+def _prove_rest(draft: Draft) -> frozenset[str]:
+    """The bearer's CTEs and body: they read guards and each other, nothing else. Returns the names of the binds in them."""
+    prefix = f"WITH {'RECURSIVE ' if draft.recursive else ''}{', '.join(draft.ctes)} " if draft.ctes else ""
+    text = prefix + draft.body
+    if NUMBER in text or _BIND.sub("", text).count(BIND):
+        _fail("a control character stands in the text")
+    tree = _parsed(_readable(text), draft.dialect)
+    guards = {f"__g{guard.number}": 0 for guard in draft.guards}
+    defined: set[str] = set()
+    for cte in tree.find_all(exp.CTE):
+        name = cte.alias
+        if not re.fullmatch(r"__u[0-9]+", name) or name in defined:
+            _fail("a CTE of the bearer keeps its name")
+        defined.add(name)
+    for node in tree.walk():
+        if isinstance(node, _READS_WITHOUT_TABLE) or (isinstance(node, exp.In) and (node.args.get("field") or node.args.get("unnest"))):
+            _fail("the statement reads or writes without naming a table")
+        if isinstance(node, exp.Lateral) and not isinstance(node.this, exp.Subquery):
+            _fail("the statement calls a function in FROM")
+        if isinstance(node, exp.Table):
+            name = node.name if type(node.this) is exp.Identifier and not node.args.get("db") and not node.args.get("catalog") else ""
+            if name in guards:
+                guards[name] += 1
+            elif name not in defined:
+                _fail("the statement reads a table that is neither a guard nor its own CTE")
+    if any(uses != 1 for uses in guards.values()):
+        _fail("a guard is not used exactly once")
+    # The text means what was checked only if reading and writing it again gives the same text.
+    grammar = Grammar.get_or_raise(draft.dialect)
+    again = grammar.generate(tree, copy=False, comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
+    if _spelled(again) != _spelled(_readable(text)):
+        _fail("the statement reads back as another statement")
+    return frozenset(_BIND.findall(text))
+
+
+def _spelled(text: str) -> str:
+    """Both spellings of a named bind, and SQLite's CTE column lists, which the parser's writer leaves out, in one form."""
+    text = re.sub(r"%\(([A-Za-z_][A-Za-z0-9_]*)\)s", r":\1", text)
+    return re.sub(r'(?<=__u)([0-9]+)"?\((?:"(?:[^"]|"")*"(?:, )?)+\) AS', r'\1" AS', text).replace('"__u', "__u").replace('" AS', " AS")
+
+
+def _readable(text: str) -> str:
+    return _BIND.sub(r":\1", text)
+
+
+def _parsed(text: str, dialect: str) -> exp.Query:
+    try:
+        statements = Grammar.get_or_raise(dialect).parse(text)
+    except (SqlglotError, RecursionError) as error:
+        raise OurBug("witness: the text cannot be read back") from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        _fail("the text is not one query")
+    return statements[0]
+
+
+def _prove_values(draft: Draft, expected: Mapping[str, Any], used: frozenset[str]) -> None:
+    """Each guard's binds hold exactly the policy's values, and no bind of a guard is read by the bearer's part."""
+    if any(name in expected or not name.startswith("p_") for name in used):
+        _fail("the bearer's part reads a guard's value")
+    if draft.params.keys() != expected.keys() | used:
+        _fail("there are values that nobody reads, or reads without a value")
+    for name, value in expected.items():
+        bound = draft.params[name]
+        if isinstance(value, tuple):
+            bound = tuple(json.loads(bound)) if isinstance(bound, str) else tuple(bound)
+        if bound != value or (not isinstance(value, tuple) and type(bound) is not type(value)):
+            _fail("a guard binds another value than the policy's")
