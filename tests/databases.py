@@ -138,6 +138,7 @@ class SqliteModel:
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection.create_function("spy", 1, lambda value: value)
         _load_sqlite(self._connection, tables, {}, keyed=False)
 
     def ask(self, sql: str, params: Mapping[str, Any]) -> Answer:

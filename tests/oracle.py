@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psycopg
-from rowseal.gate import Gate
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -23,6 +22,7 @@ import servers
 from databases import Answer, PostgresModel, SqliteModel, fill_postgres, fill_sqlite
 from model import permission, plant, twin, visible
 from rowseal import errors
+from rowseal.gate import Gate
 from world import CONFIGURATION, TABLES, VIEWS, Bearer, Table, configuration_file, token
 
 __all__ = ["Judgement", "Outcome", "Stage", "outcome_of", "watched"]
@@ -42,13 +42,14 @@ class Outcome:
     truncated: bool = False
     refusal: tuple[Any, ...] = ()
     statements: int = 0
+    spied: frozenset[Any] = frozenset()
 
     @property
     def code(self) -> str | None:
         return self.refusal[2] if self.refusal else None
 
     def seen(self, *, ordered: bool) -> tuple[Any, ...]:
-        """What may be compared: everything but the number of statements, rows as a multiset unless `ordered`."""
+        """What may be compared: rows as a multiset unless `ordered`."""
         return self.columns, None if self.rows is None else bag(self.rows, ordered=ordered), self.truncated, self.refusal
 
 
@@ -56,6 +57,27 @@ def bag(rows: Sequence[Sequence[Any]], *, ordered: bool) -> list[str]:
     """Rows in a form that tells 1 from True, 1.0 and '1'; sorted unless their order means something."""
     shown = [repr(tuple(row)) for row in rows]
     return shown if ordered else sorted(shown)
+
+
+@contextmanager
+def spying() -> Iterator[set[Any]]:
+    """Every value that an engine on SQLite meanwhile hands to `spy`, a function that gives back what it gets."""
+    _HEARD.clear()
+    yield _HEARD
+
+
+_HEARD: Final[set[Any]] = set()
+
+
+def _spy(value: Any) -> Any:
+    _HEARD.add(value)
+    return value
+
+
+@event.listens_for(Engine, "connect")
+def _install_spy(connection: Any, _record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.create_function("spy", 1, _spy)
 
 
 @contextmanager
@@ -75,13 +97,15 @@ def watched() -> Iterator[list[str]]:
 
 def outcome_of(gate: Gate, signed: str, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Outcome:
     """Ask the gate. Only a refusal is caught: any other exception is a fault of the product and fails the test."""
-    with watched() as sent:
+    with watched() as sent, spying() as heard:
         try:
             result = gate.verify(signed).execute(sql, params, dataset)
         except errors.Refused as refused:
             told = (type(refused).__name__, refused.status, refused.code, refused.detail, refused.hint, refused.line, refused.column)
-            return Outcome(refusal=told, statements=len(sent))
-    return Outcome(columns=tuple(result.columns), rows=tuple(tuple(row) for row in result.rows), truncated=result.truncated, statements=len(sent))
+            return Outcome(refusal=told, statements=len(sent), spied=frozenset(heard))
+    return Outcome(
+        columns=tuple(result.columns), rows=tuple(tuple(row) for row in result.rows), truncated=result.truncated, statements=len(sent), spied=frozenset(heard)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +193,8 @@ class Stage:
             problems.append(f"G2: the answer depends on forbidden rows: {full.seen(ordered=ordered)} against {other.seen(ordered=ordered)}")
         if full.rows is not None and model is not None and not full.truncated and bag(full.rows, ordered=ordered) != bag(model[1], ordered=ordered):
             problems.append(f"G1: {bag(full.rows, ordered=ordered)} instead of {bag(model[1], ordered=ordered)}")
+        if full.spied != other.spied:
+            problems.append(f"G2: a function of the bearer was called with values of forbidden rows: {full.spied ^ other.spied}")
         if full.code == "our_bug":
             problems.append("the product could not prove its own work")
         if full.refusal and full.code not in AFTER_SQL and full.statements:

@@ -1,0 +1,151 @@
+"""Random queries against both oracles: `python -m tests.fuzz 2000 [--seed 7] [--database sqlite|postgres]`, also `make fuzz N=2000`.
+
+Prints a line for each bearer and database with how many queries were accepted, refused (by code) and equal to the model, and every
+finding shrunk to its smallest form. Ends with 1 if there is a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if __name__ == "__main__":  # the modules of the tests import each other by their own names, as pytest has it
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+
+import servers
+from oracle import AFTER_SQL, Stage
+from strategies import BEARERS, LITERALS, Query, queries
+from world import CONFIGURATION
+
+__all__ = ["Tally", "explore"]
+
+# On SQLite a function of ours may be called by queries: it tells which values reached it.
+SPIED = {**CONFIGURATION, "functions": {"allow": ["spy"]}}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the queries. `answerable` counts those that V's own database answers; `accepted` those of them that the gate ran."""
+
+    asked: int = 0
+    answerable: int = 0
+    accepted: int = 0
+    equal: int = 0
+    with_rows: int = 0
+    failed: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def acceptance(self) -> float:
+        """Accepted among answerable queries, from 0 to 1."""
+        return self.accepted / self.answerable if self.answerable else 1.0
+
+    def __str__(self) -> str:
+        codes = ", ".join(f"{code} {count}" for code, count in self.refused.most_common()) or "none"
+        return (
+            f"{self.asked} asked, {self.answerable} answerable, accepted {self.acceptance:.0%}, {self.equal} equal to the model "
+            f"({self.with_rows} with rows), failed where the model answers {self.failed}; refused: {codes}"
+        )
+
+
+class Finding(AssertionError):
+    """A guarantee did not hold for this query; Hypothesis shrinks it."""
+
+
+def explore(stage: Stage, bearer: str, count: int, seed: int, *, tick: Callable[[], None] = lambda: None) -> Tally:
+    """Ask `count` random queries for `bearer`. Raises `Finding` with the smallest query for which a guarantee did not hold."""
+    configuration = SPIED if stage.dialect == "sqlite" else CONFIGURATION
+    stage.set(BEARERS[bearer], LITERALS, configuration)
+    tally = Tally()
+
+    @seeded(seed)
+    @settings(
+        max_examples=count, database=None, deadline=None, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck), print_blob=False
+    )
+    @given(queries(stage.dialect))
+    def ask(query: Query) -> None:
+        tick()
+        judgement = stage.judge(query.sql)
+        full, model = judgement.full, judgement.model
+        tally.asked += 1
+        tally.answerable += model is not None
+        if full.rows is not None:
+            tally.accepted += model is not None
+            tally.equal += model is not None and not judgement.problems
+            tally.with_rows += bool(full.rows)
+        elif full.code in AFTER_SQL:
+            tally.accepted += model is not None
+            tally.failed += model is not None
+        else:
+            tally.refused[str(full.code)] += 1
+        problems = list(judgement.problems)
+        if model is not None and full.code in AFTER_SQL and not query.fallible:
+            problems.append(f"the database failed ({full.code}) although no expression of the query can")
+        if problems:
+            raise Finding("\n".join([query.sql, *problems]))
+
+    ask()
+    return tally
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Ask random queries and compare with what the permitted rows give.")
+    parser.add_argument("count", type=int, nargs="?", default=1000, help="queries in all (1000)")
+    parser.add_argument("--seed", type=int, default=None, help="repeat a run")
+    parser.add_argument("--database", choices=["sqlite", "postgres"], action="append", help="one only; both unless given")
+    options = parser.parse_args()
+    seed = random.randrange(2**31) if options.seed is None else options.seed
+    dialects = options.database or ["sqlite", "postgres"]
+    each = max(1, options.count // (len(BEARERS) * len(dialects)))
+    print(f"seed {seed}, {each} queries for each of {len(BEARERS)} bearers on {' and '.join(dialects)}")
+    run = servers.Run.begin()
+    findings = 0
+    try:
+        with tempfile.TemporaryDirectory(prefix="rowseal-fuzz-") as folder:
+            for dialect in dialects:
+                stage = Stage(dialect, Path(folder) / dialect, run.server().new_database() if dialect == "postgres" else None)
+                for bearer in BEARERS:
+                    findings += _report(stage, bearer, each, seed)
+                stage.close()
+    finally:
+        run.end()
+    print(f"{findings} findings" if findings else "no finding")
+    return 1 if findings else 0
+
+
+def _report(stage: Stage, bearer: str, count: int, seed: int) -> int:
+    done = 0
+    started = time.monotonic()
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if done % 20 == 0 and sys.stderr.isatty():
+            print(f"\r{stage.dialect}, {bearer}: {done}/{count}, {done / (time.monotonic() - started):.0f}/s ", end="", file=sys.stderr)
+
+    try:
+        tally = explore(stage, bearer, count, seed, tick=tick)
+    except Finding as finding:
+        print(f"\n{stage.dialect}, {bearer}: FINDING after {done} queries\n{finding}\n")
+        return 1
+    except BaseExceptionGroup as group:  # several kinds of finding, each shrunk
+        for finding in group.exceptions:
+            print(f"\n{stage.dialect}, {bearer}: FINDING after {done} queries\n{finding}\n")
+        return len(group.exceptions)
+    print(f"{stage.dialect}, {bearer}: {tally}; {count / (time.monotonic() - started):.0f}/s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,361 @@
+"""Random queries over the world, biased to hurt: names that shadow, outer joins, correlated sub-queries, and expressions that fail.
+
+Each query is well-typed and its answer is determined (a LIMIT stands behind an ORDER BY over every column, windows count peers), so
+that whatever differs between two databases is a finding. Simple choices come first: Hypothesis shrinks towards them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, TypeAlias, TypeVar
+
+from hypothesis import strategies as st
+
+from world import CONFIGURATION, TABLES, Bearer
+
+__all__ = ["BEARERS", "LITERALS", "Query", "queries"]
+
+T = TypeVar("T")
+Columns: TypeAlias = tuple[tuple[str, str], ...]  # names and types: number or text
+
+NUMBERS: Final = (1, 2, 100, 107, 10, 500, 45, 999, 7, Decimal("888.75"))
+TEXTS: Final = ("EU", "paid", "10", "x", "it's", "login", "50%", "a")
+# What the databases hold in forbidden rows: everything that a query may write out.
+LITERALS: Final = (*NUMBERS, *TEXTS)
+
+
+def _tenant(number: int) -> list[list[dict[str, Any]]]:
+    return [[{"field": "tenant_id", "op": "=", "value": number}]]
+
+
+_MANY_REGIONS: Final = [[{"field": "region", "op": "is_one_of", "value": ["EU", "DE", "FR", "IT", "ES", "NL", "BE", "AT"]}]]
+_EVERYONE: Final = ("orders", "customers", "order_items", "products", "employees", "events")
+BEARERS: Final[dict[str, Bearer]] = {
+    "a tenant": Bearer(_EVERYONE, {name: _tenant(1) for name in ("orders", "customers", "employees", "events")}),
+    "a region of eight": Bearer(_EVERYONE, {"orders": _MANY_REGIONS, "customers": _MANY_REGIONS, "employees": _tenant(1), "events": _tenant(1)}),
+    "either of two": Bearer(
+        _EVERYONE,
+        {
+            "orders": [
+                [{"field": "tenant_id", "op": "=", "value": 2}],
+                [{"field": "status", "op": "starts_with", "value": "op"}, {"field": "region", "op": "is_not_null"}],
+            ],
+            "customers": [[{"field": "name", "op": "contains_substring", "value": "n"}], [{"field": "tenant_id", "op": "is_one_of", "value": [1]}]],
+            "employees": [[{"field": "salary", "op": "between", "value": [200, 450]}]],
+            "events": [[{"field": "kind", "op": "!=", "value": "login"}], [{"field": "score", "op": ">", "value": 1}]],
+            "order_items": [[{"field": "qty", "op": "<=", "value": 3}]],
+            "products": [[{"field": "category", "op": "=", "value": "tools"}]],
+        },
+    ),
+    "nobody": Bearer(_EVERYONE, {name: _tenant(-5) for name in ("orders", "customers", "employees", "events")}),
+}
+
+_KINDS: Final = {"integer": "number", "decimal": "number", "text": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A relation in scope: how columns of it are addressed, and their names and types (number or text)."""
+
+    alias: str
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query. `fallible` says whether an expression of it can fail on some row, permitted or not."""
+
+    sql: str
+    fallible: bool
+
+
+def _relations() -> dict[str, Columns]:
+    by_name = {table.name: table for table in TABLES}
+    found = {}
+    for dataset in CONFIGURATION["datasets"]:
+        if dataset["id"] in _EVERYONE:
+            hidden = {entry["id"] for entry in dataset["fields"] if entry.get("hidden")}
+            columns = [
+                (column.name, _KINDS[column.kind]) for column in by_name[dataset["table"]].columns if column.kind in _KINDS and column.name not in hidden
+            ]
+            found[dataset["id"]] = tuple(columns)
+    return found
+
+
+RELATIONS: Final = _relations()
+
+
+def _text(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes one query. `depth` bounds nesting; `ctes` are the bearer's own names in scope, innermost last."""
+
+    draw: Callable[[st.SearchStrategy[Any]], Any]
+    dialect: str
+    fallible: bool = False
+    ctes: list[tuple[str, Columns]] = field(default_factory=list)
+    numbered: Iterator[int] = field(default_factory=lambda: iter(range(10_000)))
+
+    def chance(self, percent: int) -> bool:
+        return bool(self.draw(st.integers(0, 99)) >= 100 - percent)
+
+    def one(self, choices: Sequence[T]) -> T:
+        chosen: T = self.draw(st.sampled_from(choices))
+        return chosen
+
+    # Queries
+
+    def query(self, depth: int, outer: Sequence[Source], signature: Sequence[str] | None = None, *, limited: bool = True) -> tuple[str, Columns]:
+        """SQL and the columns that it gives; `signature` demands their types."""
+        before = len(self.ctes)
+        head = self.with_clause(depth - 1) if depth > 0 and self.chance(20) else ""
+        kinds = tuple(signature or [self.one(("number", "text")) for _ in range(self.draw(st.integers(1, 3)))])
+        sql, columns = self.select(depth, outer, kinds)
+        if depth > 0 and self.chance(15):
+            operation = self.one(("UNION ALL", "UNION", "EXCEPT", "INTERSECT"))
+            sql = f"{sql} {operation} {self.select(depth - 1, outer, kinds)[0]}"
+        if limited and self.chance(30):
+            sql += " ORDER BY " + ", ".join(str(position + 1) + self.one(("", " DESC")) for position in range(len(kinds)))
+            if self.chance(70):
+                sql += f" LIMIT {self.draw(st.integers(1, 5))}"
+                if self.chance(30):
+                    sql += f" OFFSET {self.draw(st.integers(0, 3))}"
+        del self.ctes[before:]
+        return head + sql, columns
+
+    def with_clause(self, depth: int) -> str:
+        parts, taken = [], set[str]()
+        for _ in range(self.draw(st.integers(1, 2))):
+            name = self.one([each for each in ("w", "v", "orders", "customers", '"Orders"', "ORDER_ITEMS") if _folded(each, self.dialect) not in taken])
+            taken.add(_folded(name, self.dialect))
+            sql, columns = self.query(depth, ())
+            names = ""
+            if self.chance(20):
+                columns = tuple((f"n{position}", kind) for position, (_, kind) in enumerate(columns))
+                names = f"({', '.join(column for column, _ in columns)})"
+            hint = self.one(("", "", "", "MATERIALIZED ", "NOT MATERIALIZED "))
+            parts.append((name, columns, f"{name}{names} AS {hint}({sql})"))
+            self.ctes.append((_folded(name, self.dialect), columns))
+        return f"WITH {', '.join(text for _, _, text in parts)} "
+
+    def select(self, depth: int, outer: Sequence[Source], kinds: Sequence[str]) -> tuple[str, Columns]:
+        text, own = self.from_clause(depth)
+        hidden = {_folded(source.alias, self.dialect) for source in own}
+        scope = [*own, *(source for source in outer if _folded(source.alias, self.dialect) not in hidden)]
+        where = f" WHERE {self.predicate(depth, scope)}" if self.chance(60) else ""
+        columns = tuple((f"c{next(self.numbered)}", kind) for kind in kinds)
+        tail = ""
+        distinct = ""
+        match self.one(("plain", "plain", "plain", "grouped", "aggregate", "window")):
+            case "grouped":
+                groups = [self.column(own, kind) for kind in kinds]
+                keys = ["." in group and self.chance(50) for group in groups]
+                items = [group if key else self.aggregate(own, kind) for group, key, kind in zip(groups, keys, kinds, strict=True)]
+                chosen = [group for group, key in zip(groups, keys, strict=True) if key]
+                tail = f" GROUP BY {', '.join(chosen)}" if chosen else ""
+                if self.chance(40):
+                    tail += f" HAVING {self.having(own, chosen)}"
+            case "aggregate":
+                items = [self.aggregate(own, kind) for kind in kinds]
+            case "window":
+                items = [self.window(own) if kind == "number" and self.chance(70) else self.expression(depth, scope, kind) for kind in kinds]
+            case _:
+                items = [self.expression(depth, scope, kind) for kind in kinds]
+                distinct = "DISTINCT " if self.chance(15) else ""
+        listed = ", ".join(f"{item} AS {name}" for item, (name, _) in zip(items, columns, strict=True))
+        return f"SELECT {distinct}{listed} FROM {text}{where}{tail}", columns
+
+    # FROM
+
+    def from_clause(self, depth: int) -> tuple[str, list[Source]]:
+        own: list[Source] = []
+        text = self.source(depth, own)
+        for _ in range(self.one((0, 0, 0, 1, 1, 2))):
+            kind = self.one(("JOIN", "LEFT JOIN", "CROSS JOIN", "RIGHT JOIN", "FULL JOIN", ","))
+            left = list(own)
+            right = self.source(depth, own)
+            if kind in {"CROSS JOIN", ","}:
+                # A comma binds less tightly than JOIN: what follows it could not refer to what stands before it.
+                text += f" CROSS JOIN {right}"
+                continue
+            same = self.one(("number", "number", "text"))
+            condition = f"{self.column(left, same)} = {self.column(own[-1:], same)}"
+            if kind == "FULL JOIN" and condition.count(".") < 2:
+                kind = "LEFT JOIN"  # PostgreSQL joins fully on columns of both sides only
+            if kind != "FULL JOIN" and self.chance(30):
+                condition += f" AND {self.predicate(max(depth - 1, 0), own)}"
+            text += f" {kind} {right} ON {condition}"
+        return text, own
+
+    def source(self, depth: int, own: list[Source]) -> str:
+        taken = {_folded(source.alias, self.dialect) for source in own}
+        choice = self.one(("table", "table", "table", "cte", "derived"))
+        if choice == "derived" and depth > 0:
+            sql, columns = self.query(depth - 1, ())
+            text, name = f"({sql})", None
+        elif choice == "cte" and self.ctes:
+            folded, columns = self.one(self.ctes)
+            name = f'"{folded}"' if folded != folded.lower() else folded
+            # An inner CTE of the same name may hide this one.
+            columns = next(each for known, each in reversed(self.ctes) if known == folded)
+            text = name
+        else:
+            name = self.one(tuple(RELATIONS))
+            columns = RELATIONS[name]
+            hidden = [each for known, each in self.ctes if known == name]
+            if hidden and self.chance(50):
+                columns = hidden[-1]
+                text = name
+            else:
+                schema = "main" if self.dialect == "sqlite" else "public"
+                spelled = [name, name.upper(), f'"{name}"', *([f"[{name}]", f'"{name.upper()}"'] if self.dialect == "sqlite" else [])]
+                text = f"{schema}.{name}" if hidden or self.chance(10) else self.one(spelled)
+        aliases = [each for each in ("a", "b", "c", "d", "orders", "customers", '"A b"') if _folded(each, self.dialect) not in taken]
+        if name is None or _folded(name, self.dialect) in taken or not self.chance(20):
+            name = self.one(aliases)
+            text += f" AS {name}"
+        own.append(Source(name, columns))
+        return text
+
+    # Expressions
+
+    def column(self, scope: Sequence[Source], kind: str) -> str:
+        """A column of this type; a literal where no source has one."""
+        found = [(source, name) for source in scope for name, type_ in source.columns if type_ == kind]
+        if not found:
+            return "0" if kind == "number" else "'none'"
+        source, name = self.one(found)
+        return f"{source.alias}.{name}"
+
+    def literal(self, kind: str) -> str:
+        return _text(self.one(NUMBERS if kind == "number" else TEXTS))
+
+    def expression(self, depth: int, scope: Sequence[Source], kind: str) -> str:
+        shape = self.one(("column", "column", "column", "literal", "coalesce", "case", "function", "scalar", "fails"))
+        match shape:
+            case "literal":
+                return self.literal(kind)
+            case "coalesce":
+                return f"COALESCE({self.column(scope, kind)}, {self.literal(kind)})"
+            case "case":
+                return f"CASE WHEN {self.predicate(0, scope)} THEN {self.column(scope, kind)} ELSE {self.literal(kind)} END"
+            case "function" if kind == "number":
+                return self.one((f"LENGTH({self.column(scope, 'text')})", f"({self.column(scope, 'number')} * 2)", f"-{self.column(scope, 'number')}"))
+            case "function":
+                return self.one((f"UPPER({self.column(scope, 'text')})", f"({self.column(scope, 'text')} || '-' || {self.column(scope, 'text')})"))
+            case "scalar" if depth > 0:
+                return self.scalar(depth - 1, scope, kind)
+            case "fails":
+                return self.failing(scope, kind)
+            case _:
+                return self.column(scope, kind)
+
+    def scalar(self, depth: int, scope: Sequence[Source], kind: str) -> str:
+        text, own = self.from_clause(depth)
+        hidden = {_folded(source.alias, self.dialect) for source in own}
+        visible = [*own, *(source for source in scope if _folded(source.alias, self.dialect) not in hidden)]
+        where = f" WHERE {self.predicate(depth, visible)}" if self.chance(80) else ""
+        return f"(SELECT {self.aggregate(own, kind)} FROM {text}{where})"
+
+    def failing(self, scope: Sequence[Source], kind: str) -> str:
+        """An expression that fails on some value: of the planted ones, if on any."""
+        self.fallible = True
+        number = self.column(scope, "number")
+        codes, payloads = self.named(scope, "code"), self.named(scope, "payload")
+        if kind == "number":
+            choices = [f"(10 / ({number} - {self.literal('number')}))", f"ABS({number})", f"({number} + {number} * 1000)"]
+            choices += [f"CAST({code} AS INTEGER)" for code in codes]
+            if self.dialect == "sqlite":
+                choices.append(f"spy({number})")
+        else:
+            text = self.column(scope, "text")
+            choices = [f"SUBSTR({text}, 1, CAST({code} AS INTEGER))" for code in codes]
+            choices += [f"json_extract({payload}, '$.k')" if self.dialect == "sqlite" else f"(CAST({payload} AS jsonb) ->> 'k')" for payload in payloads]
+            if self.dialect == "sqlite":
+                choices.append(f"spy({text})")
+            elif not choices:
+                choices.append(f"CAST(10 / LENGTH({text}) AS VARCHAR)")
+        return self.one(choices)
+
+    def named(self, scope: Sequence[Source], name: str) -> list[str]:
+        """The columns of this name: they hold what a failing expression wants, in permitted rows."""
+        return [f"{source.alias}.{name}" for source in scope if (name, "text") in source.columns]
+
+    def aggregate(self, own: Sequence[Source], kind: str) -> str:
+        # Only columns of its own query: an aggregate over outer columns alone would belong to the outer query.
+        if kind == "text":
+            text = f"{self.one(('MIN', 'MAX'))}({self.column(own, 'text')})"
+        else:
+            column = self.column(own, "number")
+            text = self.one(
+                (
+                    "COUNT(*)",
+                    f"SUM({column})",
+                    f"MAX({column})",
+                    f"MIN({column})",
+                    f"COUNT(DISTINCT {self.column(own, 'text')})",
+                    f"COUNT({column})",
+                    f"MAX({self.failing(own, 'number')})" if self.chance(20) else "COUNT(*)",
+                )
+            )
+        return f"{text} FILTER (WHERE {self.predicate(0, own)})" if self.chance(20) else text
+
+    def window(self, own: Sequence[Source]) -> str:
+        partition = f"PARTITION BY {self.column(own, self.one(('text', 'number')))}" if self.chance(60) else ""
+        order = f"ORDER BY {self.column(own, 'number')}"
+        function = self.one(("RANK()", "DENSE_RANK()", f"SUM({self.column(own, 'number')})", "COUNT(*)"))
+        return f"{function} OVER ({partition} {order})".replace("( ", "(")
+
+    def having(self, own: Sequence[Source], groups: Sequence[str]) -> str:
+        if groups and self.chance(40):
+            return f"{self.one(groups)} IS NOT NULL"
+        return f"{self.aggregate(own, 'number')} {self.one(('>', '<=', '<>'))} {self.literal('number')}"
+
+    def predicate(self, depth: int, scope: Sequence[Source]) -> str:
+        kind = self.one(("number", "text"))
+        column = self.column(scope, kind)
+        shape = self.one(("compare", "compare", "columns", "null", "in", "between", "like", "not", "both", "exists", "within", "fails", "fails"))
+        match shape:
+            case "columns":
+                return f"{column} {self.one(('=', '<>', '<'))} {self.column(scope, kind)}"
+            case "null":
+                return f"{column} IS {self.one(('NULL', 'NOT NULL'))}"
+            case "in":
+                return f"{column} {self.one(('IN', 'NOT IN'))} ({self.literal(kind)}, {self.literal(kind)})"
+            case "between":
+                return f"{column} BETWEEN {self.literal(kind)} AND {self.literal(kind)}"
+            case "like":
+                return f"{self.column(scope, 'text')} LIKE {_text(self.one(('%a%', 'EU', 'p%', '1_')))}"
+            case "not":
+                return f"NOT ({column} {self.one(('=', '>='))} {self.literal(kind)})"
+            case "both" if depth > 0:
+                return f"({self.predicate(depth - 1, scope)} {self.one(('AND', 'OR'))} {self.predicate(depth - 1, scope)})"
+            case "exists" if depth > 0:
+                sql, _ = self.query(depth - 1, scope, ("number",), limited=False)
+                return f"{self.one(('EXISTS', 'NOT EXISTS'))} ({sql})"
+            case "within" if depth > 0:
+                sql, _ = self.query(depth - 1, scope, (kind,), limited=False)
+                return f"{column} {self.one(('IN', 'NOT IN'))} ({sql})"
+            case "fails":
+                return f"{self.failing(scope, kind)} {self.one(('<', '='))} {self.literal(kind)}"
+            case _:
+                return f"{column} {self.one(('=', '<>', '<', '>', '<=', '>='))} {self.literal(kind)}"
+
+
+def _folded(name: str, dialect: str) -> str:
+    """The name under which the database looks this one up."""
+    bare = name.strip('"[]')
+    return bare if dialect == "postgres" and name.startswith('"') else bare.lower()
+
+
+@st.composite
+def queries(draw: Any, dialect: str) -> Query:
+    """A query in this dialect, ready to be asked as written."""
+    writer = _Writer(draw, dialect)
+    sql, _ = writer.query(2, ())
+    return Query(sql, writer.fallible)
