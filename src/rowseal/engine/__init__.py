@@ -1,0 +1,152 @@
+"""The only place that talks to the database, and it takes nothing but a `SecuredQuery`.
+
+`sqlite` and `postgres` say how each database is locked, `result` what an answer is.
+docs/explanation/engine.md gives the reasons.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from rowseal.catalog import Limits
+from rowseal.engine.postgres import PostgresDriver
+from rowseal.engine.result import Result, to_json, weigh
+from rowseal.engine.sqlite import SQLiteDriver
+from rowseal.errors import BudgetExceeded, EngineFailed, Misconfigured, OurBug, Problem, Refused
+from rowseal.sql import SecuredQuery
+
+__all__ = ["Database", "Result", "to_json"]
+
+_log: Final = logging.getLogger("rowseal.engine")
+_RECYCLE_SECONDS: Final = 1800
+
+
+class _Driver(Protocol):
+    """What differs between databases."""
+
+    @property
+    def dialect(self) -> str: ...
+
+    def engine(self, pool: dict[str, Any]) -> Engine: ...
+    def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]: ...
+    def running(self, connection: Connection, query: SecuredQuery) -> AbstractContextManager[None]: ...
+    def refusal(self, error: Exception) -> tuple[Refused, str]: ...
+    def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]: ...
+
+
+_DRIVERS: Final[dict[str, type[SQLiteDriver | PostgresDriver]]] = {"sqlite": SQLiteDriver, "postgres": PostgresDriver}
+
+
+class Database:
+    """A pool of locked connections to one database. Thread-safe; `execute` blocks, so an event loop calls it in a worker thread."""
+
+    def __init__(self, url: str | URL, *, dialect: str, limits: Limits) -> None:
+        """Opens nothing yet. `dialect` is sqlglot's name. Raises `ValueError` for a URL or dialect that is not supported."""
+        if dialect not in _DRIVERS:
+            raise ValueError(f"the dialect must be one of {', '.join(sorted(_DRIVERS))}")
+        self._limits = limits
+        self._driver: _Driver = _DRIVERS[dialect](make_url(url), limits)
+        self._slots = threading.BoundedSemaphore(limits.concurrent)
+        # last in, first out: a quiet server keeps few connections warm; one more than the slots, for `check_role`
+        pool = {"pool_size": limits.concurrent, "max_overflow": 1, "pool_timeout": 1.0, "pool_use_lifo": True, "pool_recycle": _RECYCLE_SECONDS}
+        self._engine = self._driver.engine(pool)
+
+    def execute(self, query: SecuredQuery) -> Result:
+        """Run the query and return at most `query.row_limit` rows.
+
+        Raises `TimedOut` after `limits.seconds`; `BudgetExceeded` when `limits.concurrent` queries run already or the rows exceed
+        `limits.result_bytes`; `EngineFailed` for whatever the database says no to; `OurBug` when the database denied what only an
+        unguarded or writing query asks, or for anything that is not a `SecuredQuery` of this dialect.
+        """
+        # INVARIANT: nothing but a SecuredQuery ever reaches a connection (G6)
+        if type(query) is not SecuredQuery:
+            raise OurBug("something that is not a SecuredQuery was to be executed")
+        if query.dialect != self._driver.dialect:
+            raise OurBug("a query secured for one dialect was to be executed in another")
+        if not self._slots.acquire(blocking=False):
+            raise BudgetExceeded("too_many_queries")
+        try:
+            return self._run(query)
+        except Exception as error:  # noqa: BLE001 -- G4: whatever went wrong, the answer is a refusal
+            refused = self._refusal(error)
+        finally:
+            self._slots.release()
+        # INVARIANT: raised outside of the handler and with nothing behind it, so that no traceback shows the database's words (G10)
+        refused.__cause__ = refused.__context__ = None
+        raise refused
+
+    def check_role(self, tables: Iterable[tuple[str, str]], *, allow_privileged: bool, file: str) -> None:
+        """Refuse to start with a database role that may do more than read.
+
+        `tables` are the (schema, table) pairs of the catalog, `file` the configuration that names the database. Refused are: a superuser,
+        BYPASSRLS, CREATEROLE, the predefined roles that read or write everything or files, the owner of one of the tables, and who may
+        CREATE in the database or in a table's schema; by itself or as a member. Raises `Misconfigured`, also when the database cannot
+        be reached. `allow_privileged` is the operator's `engine: {allow_privileged_role: true}`; what it lets pass is logged.
+        """
+        try:
+            with self._engine.connect() as connection:
+                problems = self._driver.role_problems(connection, tables)
+        except Exception as error:  # noqa: BLE001 -- G4: a role that cannot be judged is refused
+            _log.warning("the database role could not be judged: %s", type(error).__name__)
+            unknown = "the database could not be asked what its role may do; check that it is reachable"
+            failure = Misconfigured([Problem(file, 1, 1, "database", unknown)])
+        else:
+            if not problems:
+                return
+            if allow_privileged:
+                _log.warning("the database role may do more than read: it %s", "; it ".join(problems))
+                return
+            cure = "connect as a role that has only SELECT, or write `engine: {allow_privileged_role: true}`"
+            failure = Misconfigured([Problem(file, 1, 1, "database", f"the database role {problem}; {cure}") for problem in problems])
+        failure.__cause__ = failure.__context__ = None
+        raise failure
+
+    def close(self) -> None:
+        """Close every idle connection. One that runs a query is closed when the query ends."""
+        self._engine.dispose()
+
+    def _run(self, query: SecuredQuery) -> Result:
+        statement, params = self._driver.render(query)
+        with self._engine.connect() as connection, self._driver.running(connection, query):
+            # `no_parameters` where there are none: else the driver looks for binds in the bearer's literals
+            result = connection.exec_driver_sql(statement, params or None, execution_options={"no_parameters": not params})
+            try:
+                return self._read(result.cursor, query)
+            finally:
+                result.close()  # before the witness forgets what the query may read
+
+    def _read(self, cursor: Any, query: SecuredQuery) -> Result:
+        """Row by row, so that no more than one row is held beyond the byte limit."""
+        columns = tuple(column[0] for column in cursor.description)
+        rows: list[tuple[Any, ...]] = []
+        left = self._limits.result_bytes
+        for row in cursor:
+            if len(rows) == query.row_limit:
+                return Result(columns, rows, truncated=True)
+            left -= weigh(row)
+            if left < 0:
+                raise BudgetExceeded("result_too_large")
+            rows.append(row)
+        return Result(columns, rows, truncated=False)
+
+    def _refusal(self, error: Exception) -> Refused:
+        if isinstance(error, OurBug):
+            _log.error("a promise of our own did not hold: %s", error.internal)
+            return error
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, PoolTimeoutError):
+            return EngineFailed("database_unavailable")
+        original = getattr(error, "orig", None) or error
+        refused, code = self._driver.refusal(original)
+        # INVARIANT: the class and the code only: the database's words quote values (G10)
+        level = logging.ERROR if isinstance(refused, OurBug) else logging.WARNING
+        _log.log(level, "%s: %s %s", refused.code, type(original).__name__, code)
+        return refused

@@ -1,0 +1,199 @@
+"""PostgreSQL, locked: one statement by protocol, in a read-only transaction that is always rolled back, with settings of our own.
+
+Sources: https://www.postgresql.org/docs/current/runtime-config-client.html, .../protocol-flow.html, .../errcodes-appendix.html.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from itertools import chain
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg.types.json import set_json_loads
+from psycopg.types.string import TextLoader
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, text
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from rowseal.catalog import Limits
+from rowseal.errors import EngineFailed, OurBug, Refused, TimedOut
+from rowseal.sql import SecuredQuery
+
+__all__ = ["PostgresDriver"]
+
+_ROWS_AT_ONCE: Final = 32  # more gain a few percent and hold more of rows that may be large
+_LOCK_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 10
+# What the role or the database may have set otherwise, and what then would change the meaning of a query, the text of a value, or a plan.
+_SETTINGS: Final = {
+    "default_transaction_read_only": "on",
+    "search_path": "pg_catalog",  # no function or operator of anybody else can stand in for a built-in one
+    "row_security": "on",
+    "transform_null_equals": "off",
+    "standard_conforming_strings": "on",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO,YMD",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "default_text_search_config": "pg_catalog.simple",
+    "jit": "off",  # compiling costs more than it saves below some seconds
+    "client_min_messages": "error",  # a notice may quote a value
+    "application_name": "rowseal",
+}
+_AS_TEXT: Final = ("interval", "inet", "cidr")  # and every range: Python has no value that says the same
+# SQLSTATE classes that say nothing about the query: connection, resources, operator, system, deadlock or serialization, a lock not got
+_UNAVAILABLE: Final = ("08", "53", "57", "58", "XX", "40", "55P03", "25P03", "28", "3D")
+
+_RIGHTS: Final = text("""
+SELECT pg_catalog.bool_or(r.rolsuper), pg_catalog.bool_or(r.rolbypassrls), pg_catalog.bool_or(r.rolcreaterole),
+       pg_catalog.bool_or(r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files',
+                                        'pg_execute_server_program')),
+       pg_catalog.bool_or(pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CREATE'))
+FROM pg_catalog.pg_roles AS r
+WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')
+""")
+_TABLE_RIGHTS: Final = text("""
+SELECT n.nspname, c.relname,
+       pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER') OR pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER'),
+       EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+               WHERE (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))
+                 AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE'))
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = :schema AND c.relname = :table
+""")
+_REASONS: Final = (
+    "is a superuser, or a member of one",
+    "has BYPASSRLS, or is a member of a role that has",
+    "has CREATEROLE, or is a member of a role that has",
+    "is a member of a predefined role that reads or writes beyond its grants",
+    "may CREATE in the database",
+)
+
+
+class _OneStatementCursor(psycopg.Cursor[tuple[Any, ...]]):
+    """Runs one statement and takes its rows from the socket a few at a time.
+
+    INVARIANT: `stream` always speaks the extended protocol, which takes one statement; `execute` without binds speaks the simple one, which
+    takes many: `SELECT 1; COMMIT; DROP ...`. And `execute` would hold the whole result, however large, before we could count it.
+    """
+
+    _rows: Iterator[tuple[Any, ...]] = iter(())
+    _stream: Iterator[tuple[Any, ...]] | None = None
+
+    def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None) -> Self:  # noqa: ARG002
+        size = _ROWS_AT_ONCE if psycopg.capabilities.has_stream_chunked() else 1
+        self._stream = self.stream(query, params, binary=binary, size=size)
+        first = next(self._stream, None)  # SQLAlchemy looks at the description right after this
+        if first is None:
+            self._describe()
+        else:
+            self._rows = chain((first,), self._stream)
+        return self
+
+    def __iter__(self) -> Any:
+        return self._rows
+
+    def _describe(self) -> None:
+        """Ask for the columns of an answer without rows: `stream` lets them go."""
+        if self._query is None:
+            raise psycopg.InterfaceError("the cursor kept no query")
+        connection = self.connection.pgconn
+        prepared = connection.prepare(b"", self._query.query, self._query.types)
+        described = connection.describe_prepared(b"")
+        if {prepared.status, described.status} != {psycopg.pq.ExecStatus.COMMAND_OK}:
+            raise psycopg.InterfaceError("the answer could not be described")
+        self.pgresult = described
+
+    def close(self) -> None:
+        """Ends the stream first: what still runs is cancelled, and the connection's lock is released."""
+        if self._stream is not None:
+            self._stream.close()  # type: ignore[attr-defined]
+            self._stream = None
+        super().close()
+
+
+class PostgresDriver:
+    """How PostgreSQL is opened, asked and understood, through psycopg 3."""
+
+    dialect: Final = "postgres"
+
+    def __init__(self, url: URL, limits: Limits) -> None:
+        if url.get_backend_name() != "postgresql" or "+" in url.drivername.replace("+psycopg", "", 1):
+            raise ValueError("the database's URL must begin with `postgresql://` or `postgresql+psycopg://`")
+        self._url = url.set(drivername="postgresql+psycopg")
+        milliseconds = max(1, int(limits.seconds * 1000))
+        settings = _SETTINGS | {
+            "statement_timeout": str(milliseconds),
+            "lock_timeout": str(min(milliseconds, int(_LOCK_SECONDS * 1000))),
+            "idle_in_transaction_session_timeout": str(milliseconds + 60_000),
+        }
+        theirs = url.query.get("options", "")
+        ours = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        # the last one counts, so the URL cannot loosen what stands here
+        self._options = f"{theirs if isinstance(theirs, str) else ' '.join(theirs)} {ours}".strip()
+
+    def engine(self, pool: dict[str, Any]) -> Engine:
+        """The engine, whose every connection is locked before anybody gets it."""
+        arguments = {"options": self._options, "client_encoding": "utf8"}
+        if "connect_timeout" not in self._url.query:
+            arguments["connect_timeout"] = str(_CONNECT_SECONDS)
+        engine = create_engine(self._url, connect_args=arguments, poolclass=QueuePool, hide_parameters=True, use_native_hstore=False, **pool)
+        event.listen(engine, "connect", self._lock)
+        return engine
+
+    def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]:
+        """Text and binds for `exec_driver_sql`. Without binds psycopg leaves percent signs alone, so they must not be doubled."""
+        if not query.names:
+            return query.sql, {}
+        statement, params = query.render("pyformat")
+        return statement, dict(params)
+
+    @contextmanager
+    def running(self, connection: Connection, query: SecuredQuery) -> Iterator[None]:  # noqa: ARG002 -- one interface for every database
+        """While this lasts the connection's cursors take one statement each."""
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, psycopg.Connection):
+            raise OurBug("the pool holds another kind of connection")
+        driver.cursor_factory = _OneStatementCursor
+        try:
+            yield
+        finally:
+            driver.cursor_factory = psycopg.Cursor
+
+    def refusal(self, error: Exception) -> tuple[Refused, str]:
+        """What to tell the bearer, and the only words of it that a log may hold."""
+        state = getattr(error, "sqlstate", None) or ""
+        if state == "57014":
+            return TimedOut("timed_out"), state
+        if state == "25006":
+            return OurBug("a secured query tried to write"), state
+        if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
+            return EngineFailed("database_unavailable"), state
+        return EngineFailed("query_failed"), state
+
+    def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:
+        """What the connection's role may do beyond reading, one sentence each; see `Database.check_role`."""
+        found = connection.execute(_RIGHTS).one()
+        problems = [reason for reason, holds in zip(_REASONS, found, strict=True) if holds]
+        for schema, table in sorted(tables):
+            for name, relation, owns, may_create in connection.execute(_TABLE_RIGHTS, {"schema": schema, "table": table}):
+                if owns:
+                    problems.append(f"owns `{name}.{relation}`, or is a member of the role that does")
+                if may_create:
+                    problems.append(f"may CREATE in the schema `{name}`")
+        return list(dict.fromkeys(problems))
+
+    def _lock(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:  # noqa: ARG002 -- SQLAlchemy's signature
+        connection.read_only = True  # every transaction begins READ ONLY, which nothing inside it can take back
+        set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+        for kind in psycopg.adapters.types:
+            if kind.name in _AS_TEXT or kind.name.endswith("range"):
+                connection.adapters.register_loader(kind.oid, TextLoader)

@@ -1,0 +1,103 @@
+"""The answer: rows as the driver gave them, what they weigh, and how they become JSON."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import Any, Final
+from uuid import UUID
+
+from rowseal.errors import EngineFailed
+
+__all__ = ["Result", "to_json", "weigh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The rows of one query. `truncated` says that the database held more than the row limit lets out.
+
+    Values keep their exact type: int, float, Decimal, str, bool, None, date, datetime, time, UUID, bytes, list, dict.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]] = field(repr=False)
+    truncated: bool
+
+
+def weigh(row: tuple[Any, ...]) -> int:
+    """About how many bytes the row takes, good to a small factor: what counts is that no value is free, however it nests."""
+    total = 0
+    for value in row:
+        kind = type(value)
+        if kind is str or kind is bytes:
+            total += len(value)
+        elif kind is Decimal:
+            total += value.__sizeof__()  # a numeric may have 100,000 digits
+        elif kind is list or kind is dict:
+            total += len(repr(value))
+        total += 8
+    return total
+
+
+def to_json(result: Result) -> bytes:
+    """The answer as UTF-8 JSON: `{"columns": [name, ...], "rows": [[value, ...], ...], "truncated": bool}`.
+
+    Numbers stay JSON numbers with all their digits, so a reader that needs more than a double must parse them as decimals. NaN and
+    the infinities, which JSON lacks, become null. Dates, times and timestamps are ISO 8601 (with an offset where the database has one),
+    UUIDs text, bytes Base64 (RFC 4648, section 4). Raises `EngineFailed` for a value of another type.
+    """
+    columns = ",".join(map(encode_basestring, result.columns))
+    rows = ",".join([f"[{','.join([_ENCODE[type(value)](value) for value in row])}]" for row in result.rows])
+    text = f'{{"columns":[{columns}],"rows":[{rows}],"truncated":{"true" if result.truncated else "false"}}}'
+    # a lone surrogate, which a `json` column may hold, has no UTF-8: it goes out as the \udXXX escape that it came in as
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _float(value: float) -> str:
+    return repr(value) if value - value == 0 else "null"
+
+
+def _decimal(value: Decimal) -> str:
+    return str(value) if value.is_finite() else "null"
+
+
+def _iso(value: date | time) -> str:
+    return f'"{value.isoformat()}"'
+
+
+def _list(values: Iterable[Any]) -> str:
+    return f"[{','.join([_ENCODE[type(value)](value) for value in values])}]"
+
+
+def _dict(values: dict[str, Any]) -> str:
+    return f"{{{','.join([f'{encode_basestring(name)}:{_ENCODE[type(value)](value)}' for name, value in values.items()])}}}"
+
+
+class _Encoders(dict[type, Callable[[Any], str]]):
+    """By exact type; a type that is not here refuses the answer."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        raise EngineFailed("query_failed", "a column of the answer has a type that JSON cannot carry", hint="cast the column to text")
+
+
+_ENCODE: Final = _Encoders(
+    {
+        str: encode_basestring,
+        int: int.__repr__,
+        float: _float,
+        Decimal: _decimal,
+        bool: lambda value: "true" if value else "false",
+        type(None): lambda _: "null",
+        datetime: _iso,
+        date: _iso,
+        time: _iso,
+        UUID: lambda value: f'"{value}"',
+        bytes: lambda value: f'"{b64encode(value).decode()}"',
+        list: _list,
+        dict: _dict,
+    }
+)
