@@ -19,8 +19,8 @@ __all__ = ["Malformed", "from_base64url", "json_object", "to_base64url"]
 
 # The longest number taken, in characters: 256 bits fit (78 digits), and no number costs more than a few microseconds.
 NUMBER_LENGTH: Final = 80
-# Beyond a double's range no database column holds the value, and Decimal arithmetic on it explodes in memory.
-NUMBER_EXPONENT: Final = 308
+# The range of a double, down to its smallest. Beyond it no honest signer writes, and Decimal arithmetic explodes in memory.
+NUMBER_EXPONENT: Final = 324
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 # The last character of a group of 2 or 3 carries bits that no byte uses: only these leave them zero.

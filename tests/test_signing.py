@@ -1,0 +1,353 @@
+"""The signer writes what the verifier reads, counts minutes as minutes, and refuses at the source what would be refused later."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any, ClassVar
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rowseal.catalog import Catalog, Dataset, Field, FieldType, Guard, Storage
+from rowseal.claims import KeyFacts
+from rowseal.errors import TokenRefused
+from rowseal.filters import Filter, Operator
+from rowseal.grants import Grant, read_grant
+from rowseal.keys import KeyRefused, TokenRules, read_public_keys, thumbprint
+from rowseal.signing import Signer, SigningRefused
+from rowseal.tokens import Verifier
+
+NOW = 1_800_000_000.25
+ENCODING, PKCS8, TRADITIONAL = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
+PLAIN = serialization.NoEncryption()
+
+
+@cache
+def key(name: str) -> Any:
+    return {
+        "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+        "RSA": lambda: rsa.generate_private_key(65537, 2048),
+        "RSA-1024": lambda: rsa.generate_private_key(65537, 1024),
+        "Ed25519": ed25519.Ed25519PrivateKey.generate,
+        "Ed448": ed448.Ed448PrivateKey.generate,
+    }[name]()
+
+
+def public_pem(name: str) -> str:
+    return key(name).public_key().public_bytes(ENCODING, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def signer(name: str = "P-256", **more: Any) -> Signer:
+    return Signer(key(name), clock=lambda: NOW, **more)
+
+
+def sign(by: Signer | None = None, **over: Any) -> dict[str, str]:
+    given = {
+        "user_reference": "person 1",
+        "project_id": "prj_1",
+        "data_set_ids": ["orders"],
+        "secure_filters": {"orders": [[{"field": "tenant", "op": "=", "value": 7}]]},
+    } | over
+    return (by or signer()).generate_tokens(**{name: value for name, value in given.items() if value is not ...})
+
+
+def decoded(part: str) -> dict[str, Any]:
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def read(token: str, name: str = "P-256", algorithm: str | None = None, now: float = NOW) -> Grant:
+    rules = TokenRules("vizzly", read_public_keys(public_pem(name), facts=KeyFacts(name, "vizzly"), algorithm=algorithm))
+    verifier = Verifier([rules], token_bytes=16_384)
+    claims = verifier.verify(token, now=now)
+    return read_grant(claims, verifier.rules_of(claims))
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "used"),
+    [
+        ("P-256", None, "ES256"),
+        ("P-384", None, "ES384"),
+        ("P-521", None, "ES512"),
+        ("Ed25519", None, "EdDSA"),
+        ("RSA", None, "RS256"),
+        ("RSA", "PS384", "PS384"),
+    ],
+)
+def test_what_is_signed_with_any_key_is_what_the_verifier_reads(name: str, algorithm: str | None, used: str) -> None:
+    token = sign(signer(name, algorithm=algorithm), parameters={"region": "Zoë"})["dataAccessToken"]
+    grant = read(token, name, algorithm)
+    assert grant.dataset_ids == {"orders"}
+    assert grant.filters == {"orders": ((Filter("tenant", Operator.EQ, 7),),)}
+    assert grant.claims["parameters"] == {"region": "Zoë"}
+    assert decoded(token.split(".")[0]) == {"alg": used, "kid": thumbprint(key(name).public_key())}
+
+
+class TestClaims:
+    def test_of_a_project(self) -> None:
+        tokens = sign(parent_dashboard_ids=["dsh_1"], parameters={"a": 1})
+        assert list(tokens) == ["dashboardAccessToken", "dataAccessToken"]
+        assert decoded(tokens["dashboardAccessToken"].split(".")[1]) == {
+            "accessType": "standard",
+            "projectId": "prj_1",
+            "parentDashboardIds": ["dsh_1"],
+            "userReference": "person 1",
+            "scope": "read_write",
+            "expires": "2027-01-15T08:15:00.250Z",
+        }
+        assert decoded(tokens["dataAccessToken"].split(".")[1]) == {
+            "projectId": "prj_1",
+            "dataSetIds": ["orders"],
+            "secureFilters": {"orders": [[{"field": "tenant", "op": "=", "value": 7}]]},
+            "parameters": {"a": 1},
+            "expires": "2027-01-15T08:15:00.250Z",
+        }
+
+    def test_of_an_organisation_as_before_2023(self) -> None:
+        tokens = sign(project_id=..., organisation_id="org_1", dashboard_id="dsh_1", scope="read")
+        assert decoded(tokens["dashboardAccessToken"].split(".")[1]) == {
+            "accessType": "standard",
+            "organisationId": "org_1",
+            "dashboardId": "dsh_1",
+            "userReference": "person 1",
+            "scope": "read",
+            "expires": "2027-01-15T08:15:00.250Z",
+        }
+        assert set(decoded(tokens["dataAccessToken"].split(".")[1])) == {"dataSetIds", "secureFilters", "expires"}
+
+    @pytest.mark.parametrize(("written", "signed"), [("standard", "standard"), ("admin", "admin"), ("editor", "admin")])
+    def test_editor_is_the_older_word_for_admin(self, written: str, signed: str) -> None:
+        assert decoded(sign(access_type=written)["dashboardAccessToken"].split(".")[1])["accessType"] == signed
+
+    def test_the_dashboard_token_gives_no_rows(self) -> None:
+        with pytest.raises(TokenRefused) as refused:
+            read(sign()["dashboardAccessToken"])
+        assert refused.value.code == "token_kind"
+
+    @pytest.mark.parametrize(
+        "over",
+        [
+            {"access_type": "owner"},
+            {"scope": "write"},
+            {"scope": True},
+            {"user_reference": ""},
+            {"user_reference": 7},
+            {"project_id": ...},
+            {"project_id": ""},
+            {"organisation_id": "org_1"},
+            {"dashboard_id": "dsh_1"},
+            {"project_id": ..., "organisation_id": "org_1", "parent_dashboard_ids": []},
+            {"parent_dashboard_ids": "dsh_1"},
+            {"parent_dashboard_ids": [1]},
+        ],
+        ids=repr,
+    )
+    def test_a_place_and_a_person_are_named_unmistakably(self, over: dict[str, Any]) -> None:
+        with pytest.raises(SigningRefused):
+            sign(**over)
+
+
+class TestLife:
+    @pytest.mark.parametrize("ttl", [15, 1, 0.5, 60, 120])
+    def test_minutes_are_minutes(self, ttl: float) -> None:
+        token = sign(signer(ttl_in_minutes=ttl))["dataAccessToken"]
+        assert read(token).expires_at == NOW + ttl * 60
+        with pytest.raises(TokenRefused, match="token_expired"):
+            read(token, now=NOW + ttl * 60)
+
+    def test_a_life_is_never_rounded_up(self) -> None:
+        token = Signer(key("P-256"), 1, clock=lambda: 1_800_000_000.9999).generate_tokens(
+            user_reference="u", project_id="p", data_set_ids="*", secure_filters={}
+        )
+        assert decoded(token["dataAccessToken"].split(".")[1])["expires"] == "2027-01-15T08:01:00.999Z"
+
+    @pytest.mark.parametrize("ttl", [0, -1, 10_080.1, float("inf"), float("nan"), True, "15", None])
+    def test_a_life_is_above_nothing_and_at_most_a_week(self, ttl: Any) -> None:
+        with pytest.raises(SigningRefused, match="ttl_in_minutes"):
+            Signer(key("P-256"), ttl)
+
+    def test_the_clock_is_read_at_each_signature(self) -> None:
+        moments = iter([NOW, NOW + 3600])
+        by = Signer(key("P-256"), clock=lambda: next(moments))
+        assert read(sign(by)["dataAccessToken"]).expires_at == NOW + 900
+        assert read(sign(by)["dataAccessToken"], now=NOW + 3600).expires_at == NOW + 4500
+
+    def test_without_a_clock_it_is_now(self) -> None:
+        now = datetime.now(UTC).timestamp()
+        expires = decoded(sign(Signer(key("P-256")))["dataAccessToken"].split(".")[1])["expires"]
+        assert datetime.fromisoformat(expires).timestamp() == pytest.approx(now + 900, abs=30)
+
+
+class TestPrivateKeys:
+    @pytest.mark.parametrize("name", ["P-256", "P-384", "P-521", "RSA", "Ed25519"])
+    def test_every_common_form_is_read(self, name: str) -> None:
+        pem = key(name).private_bytes(ENCODING, PKCS8, PLAIN)
+        forms: list[Any] = [key(name), pem, pem.decode(), pem.decode().replace("\n", "\r\n"), pem.decode().replace("\n", "\\n"), "\n" + pem.decode().strip()]
+        if name != "Ed25519":
+            forms.append(key(name).private_bytes(ENCODING, TRADITIONAL, PLAIN))
+        if name.startswith("P-"):
+            parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+            forms.append(parameters + key(name).private_bytes(ENCODING, TRADITIONAL, PLAIN))
+        for form in forms:
+            assert read(sign(Signer(form, clock=lambda: NOW))["dataAccessToken"], name)
+
+    @pytest.mark.parametrize(
+        ("make", "reason"),
+        [
+            (lambda: "secret", "PEM block"),
+            (lambda: b"\xff\xfe", "PEM block"),
+            (lambda: public_pem("P-256"), "not a private key"),
+            (lambda: key("P-256").private_bytes(ENCODING, PKCS8, serialization.BestAvailableEncryption(b"x")).decode(), "not encrypted"),
+            (lambda: key("P-256").private_bytes(ENCODING, TRADITIONAL, serialization.BestAvailableEncryption(b"x")).decode(), "encrypted"),
+            (lambda: key("P-256").private_bytes(ENCODING, PKCS8, PLAIN).decode() * 2, "2 PEM blocks"),
+            (lambda: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "not a private key"),
+            (lambda: key("secp256k1"), "secp256k1"),
+            (lambda: key("RSA-1024"), "1024 bits"),
+            (lambda: key("Ed448"), "this kind"),
+            (lambda: key("P-256").public_key(), "this kind"),
+            (lambda: None, "this kind"),
+        ],
+    )
+    def test_any_other_key_is_refused_without_quoting_it(self, make: Any, reason: str) -> None:
+        with pytest.raises(KeyRefused, match=reason) as refused:
+            Signer(make())
+        assert "MI" not in str(refused.value)
+
+    def test_a_key_has_its_own_algorithms_only(self) -> None:
+        with pytest.raises(KeyRefused):
+            Signer(key("P-256"), algorithm="RS256")
+
+    def test_the_key_is_not_in_the_repr(self) -> None:
+        assert "PRIVATE" not in repr(signer())
+        assert "Key" not in repr(signer())
+
+
+class TestFilters:
+    """Nothing is signed that the verifier's grammar refuses."""
+
+    @pytest.mark.parametrize(
+        "over",
+        [
+            {"secure_filters": {"orders": "notalist"}},
+            {"secure_filters": {"orders": [[]]}},
+            {"secure_filters": {"orders": [[{"field": "tenant", "op": "=", "value": None}]]}},
+            {"secure_filters": {"orders": [[{"field": "tenant", "op": "=="}]]}},
+            {"secure_filters": {"orders": [{"field": "a", "op": "=", "value": 1}, {"field": "b", "op": "=", "value": 1}]}},
+            {"secure_filters": {"*": [[{"field": "a", "op": "=", "value": 1}]]}},
+            {"secure_filters": {1: []}},
+            {"secure_filters": None},
+            {"secure_filters": []},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": float("nan")}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": Decimal("1.5")}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": ">", "value": datetime(2024, 1, 1, tzinfo=UTC)}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": "\ud800"}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": "\0"}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "is_one_of", "value": {1, 2}}]]}},
+            {"data_set_ids": []},
+            {"data_set_ids": ["*"]},
+            {"data_set_ids": "orders"},
+            {"data_set_ids": None},
+            {"parameters": []},
+            {"parameters": {1: 2}},
+            {"parameters": {"a": float("inf")}},
+        ],
+        ids=repr,
+    )
+    def test_a_mistake_is_found_where_it_is_made(self, over: dict[str, Any]) -> None:
+        with pytest.raises(SigningRefused):
+            sign(**over)
+
+    def test_a_circle_is_refused(self) -> None:
+        circle: dict[str, Any] = {}
+        circle["again"] = circle
+        with pytest.raises(SigningRefused):
+            sign(parameters=circle)
+
+    def test_tuples_and_the_operator_enum_are_as_good_as_lists_and_text(self) -> None:
+        filters = {"orders": (({"field": "tenant", "op": Operator.IS_ONE_OF, "value": (1, 2)},),)}
+        assert read(sign(secure_filters=filters)["dataAccessToken"]).filters == {"orders": ((Filter("tenant", Operator.IS_ONE_OF, (1, 2)),),)}
+
+    def test_the_callers_own_objects_are_left_alone(self) -> None:
+        filters = {"orders": [[{"field": "tenant", "op": "=", "value": 7}]]}
+        parameters = {"a": [1]}
+        sign(secure_filters=filters, parameters=parameters)
+        assert filters == {"orders": [[{"field": "tenant", "op": "=", "value": 7}]]}
+        assert parameters == {"a": [1]}
+
+    @settings(max_examples=60)
+    @given(st.text(alphabet=st.sampled_from('>?~\x7fä😀<&"\\/ab0'), max_size=30), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+    def test_values_arrive_exactly_and_browsers_can_decode_the_payload(self, text: str, integer: int, real: float) -> None:
+        """Dashboards peek into the payload with `atob`, which knows neither `-` nor `_`."""
+        integer %= 10**70
+        token = sign(parameters={"text": text, "integer": integer, "real": real})["dataAccessToken"]
+        assert not {"-", "_"} & set(token.split(".")[1])
+        parameters: Any = read(token).claims["parameters"]
+        assert parameters["text"] == text
+        assert parameters["integer"] == integer
+        assert float(parameters["real"]) == real
+
+
+def field(name: str, kind: FieldType, storage: Storage) -> Field:
+    return Field(id=name, name=name.title(), sql_name=name, column=name, type=kind, storage=storage)
+
+
+def dataset(name: str, **more: Any) -> Dataset:
+    fields = (field("tenant", FieldType.NUMBER, Storage.INTEGER), field("region", FieldType.STRING, Storage.TEXT))
+    return Dataset(id=name, name=name, sql_name=name, schema="main", table=name, relation="table", fields=fields, **{"public": False} | more)
+
+
+class TestCatalog:
+    """With a catalog, filters are judged against datasets.yaml as well, by the verifier's own policy."""
+
+    CATALOG = Catalog(
+        "sqlite",
+        "sqlite://",
+        {
+            item.id: item
+            for item in (dataset("orders"), dataset("guarded", guards=(Guard("tenant", frozenset({Operator.EQ})),)), dataset("products", public=True))
+        },
+    )
+    TENANT: ClassVar = {"field": "tenant", "op": "=", "value": 7}
+
+    @pytest.mark.parametrize(
+        ("ids", "filters"),
+        [
+            (["orders"], {"orders": [[TENANT]]}),
+            (["orders"], {"orders": [[{**TENANT, "field": "Tenant"}]]}),
+            (["products"], {}),
+            (["products"], {"products": []}),
+            (["orders", "guarded"], {"orders": [[TENANT]], "guarded": [[TENANT], [TENANT]]}),
+            ("*", {"orders": [[TENANT]]}),
+        ],
+        ids=repr,
+    )
+    def test_what_fits_is_signed(self, ids: Any, filters: Any) -> None:
+        assert read(sign(signer(catalog=self.CATALOG), data_set_ids=ids, secure_filters=filters)["dataAccessToken"])
+
+    @pytest.mark.parametrize(
+        ("ids", "filters", "reason"),
+        [
+            (["ghost"], {}, "does not declare"),
+            ("*", {"ghost": [[TENANT]]}, "does not declare"),
+            (["orders"], {"orders": [[TENANT]], "products": [[TENANT]]}, "does not grant"),
+            (["orders"], {}, "restricts no rows"),
+            (["orders"], {"orders": []}, "restricts no rows"),
+            (["orders"], {"orders": [[{**TENANT, "field": "tenant_id"}]]}, "field"),
+            (["orders"], {"orders": [[{**TENANT, "value": "7"}]]}, "`orders`"),
+            (["orders"], {"orders": [[{**TENANT, "op": "starts_with", "value": "7"}]]}, "`orders`"),
+            (["guarded"], {"guarded": [[TENANT], [{"field": "region", "op": "=", "value": "EU"}]]}, "guard"),
+        ],
+        ids=repr,
+    )
+    def test_what_does_not_fit_is_refused(self, ids: Any, filters: Any, reason: str) -> None:
+        with pytest.raises(SigningRefused, match=reason):
+            sign(signer(catalog=self.CATALOG), data_set_ids=ids, secure_filters=filters)
