@@ -45,7 +45,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         each.close()
 
 
-@pytest.mark.parametrize(("case", "dialect"), _parameters())
+@pytest.mark.parametrize(("case", "dialect"), list(_parameters()))
 def test_case(case: Case, dialect: str, stage: Callable[[str], Stage]) -> None:
     """The page says what the bearer gets; G1, G2, G6 and G10 hold."""
     on = stage(dialect)
