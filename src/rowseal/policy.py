@@ -21,7 +21,7 @@ from rowseal.errors import AccessRefused
 from rowseal.filters import Filter, Group, Scalar
 from rowseal.grants import Grant
 
-__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Through", "shape", "values"]
+__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "shape", "values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +224,30 @@ def _shape(part: Predicate) -> Hashable:
     if isinstance(part, Through):
         return "through", tuple((own.id, theirs.id) for own, theirs in part.on), shape(part.parent)
     return type(part), tuple(map(_shape, part.parts))
+
+
+class Shaped:
+    """Rows that are equal where dataset and shape are: the key of every cache of guard texts, which serves bearers of one shape alike.
+
+    INVARIANT: a cached key keeps its datasets alive, so their identities stand for them; a reloaded catalog has others.
+    """
+
+    __slots__ = ("_key", "rows")
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._key = shape(rows), tuple(map(id, _datasets(rows)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shaped) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _datasets(rows: Rows) -> list[Dataset]:
+    parents = [part.parent for part in rows.predicate.parts if isinstance(part, Through)]  # only the configuration adds parents, never inside OR
+    return [rows.dataset, *(dataset for parent in parents for dataset in _datasets(parent))]
 
 
 def values(rows: Rows) -> tuple[Bound | tuple[Bound, ...], ...]:

@@ -47,7 +47,8 @@ _SQLITE: Final = frozenset(
 _SQLITE_NAMED: Final = frozenset({"total", "julianday", "unixepoch", "strftime", "datetime", "time"})
 
 # PostgreSQL raises for nearly everything; what is left beside comparisons can only go wrong for every row alike.
-_POSTGRES: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp})
+_POSTGRES: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
+_MOMENTS: Final = (exp.CurrentDate, exp.CurrentTimestamp, exp.Cast)
 _EXACT_NUMBERS: Final = frozenset({Storage.INTEGER, Storage.DECIMAL})
 # Storages between which PostgreSQL compares without an implicit cast that could raise (numeric to double precision can).
 _COMPARABLE: Final = (
@@ -124,9 +125,20 @@ def _infallible(node: exp.Expr, names: Names, dialect: Dialect) -> bool:
         return not _is_scalar(node) or _at_most_one_row(node.this)
     if kind in _COMPARISONS:
         return _comparable(node, names)
+    if kind is exp.Cast:
+        return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
+    if kind in (exp.Add, exp.Sub):
+        return isinstance(node.this, _MOMENTS) and _short_interval(node.expression)
+    if kind is exp.Interval or kind is exp.Var:
+        return _short_interval(node if kind is exp.Interval else node.parent)
     if kind in (exp.Sum, exp.Avg):
         return isinstance(node.this, exp.Column) and names.storage(node.this) in _EXACT_NUMBERS
     return kind in _INERT or kind in _POSTGRES
+
+
+def _short_interval(node: exp.Expr | None) -> bool:
+    """An interval of at most four digits: no moment near today leaves the range of a timestamp by it."""
+    return isinstance(node, exp.Interval) and isinstance(node.this, exp.Literal) and str(node.this.this).isdigit() and len(node.this.this) <= 4
 
 
 def _plain_pattern(node: exp.Expr, names: Names, dialect: Dialect) -> bool:
@@ -147,7 +159,7 @@ def _comparable(node: exp.Expr, names: Names) -> bool:
         operand = child.this if isinstance(child, (exp.Paren, exp.Neg, exp.Any, exp.All)) else child
         if isinstance(operand, exp.Tuple):
             return False
-        if not isinstance(operand, (exp.Literal, exp.Placeholder, exp.Null, exp.Boolean)):
+        if operand.find(exp.Column, exp.Query) is not None:  # else a constant, converted once
             storages.append(names.storage(operand))
     if len(storages) <= 1:
         return True

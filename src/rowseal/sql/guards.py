@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 from rowseal.catalog import Bound, Field, Storage
 from rowseal.filters import Operator
-from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Through, values
+from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through, values
 from rowseal.sql import BIND, NUMBER
 from rowseal.sql.dialects import Dialect
 
@@ -52,7 +53,13 @@ def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> GuardText:
     `fenced` keeps the planner from mixing the bearer's conditions with the guard's: they then run on permitted rows only.
     A view or foreign table is always fenced, because its own columns may raise.
     """
-    writer = _Writer(dialect)
+    return _render(Shaped(rows), dialect, fenced)
+
+
+# INVARIANT: rows that compare equal under `Shaped` have the same text, because a guard's text holds no value.
+@lru_cache(maxsize=4096)
+def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> GuardText:
+    writer, rows = _Writer(dialect), shaped.rows
     dataset = rows.dataset
     columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
     condition = writer.predicate(rows.predicate, "b")

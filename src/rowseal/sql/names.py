@@ -42,10 +42,12 @@ class DatasetLookup:
     """The datasets under the names that SQL may call them by: `sql_name`, or exactly the schema and table."""
 
     def __init__(self, datasets: Mapping[str, Dataset], dialect: Dialect) -> None:
+        self._columns: dict[str, Columns] = {}
         self._bare: dict[str, Dataset] = {}
         self._qualified: dict[tuple[str, str], Dataset | None] = {}
         for dataset in datasets.values():
             self._bare[_key(dataset.sql_name, dialect)] = dataset
+            self._columns[dataset.id] = tuple(Column(_key(each.sql_name, dialect), each.storage, each.bytewise) for each in dataset.visible)
             qualified = (_key(dataset.schema, dialect), _key(dataset.table, dialect))
             # Two datasets over one table: the qualified name is no one's.
             self._qualified[qualified] = None if qualified in self._qualified else dataset
@@ -57,6 +59,10 @@ class DatasetLookup:
         if schema is None:
             return self._bare.get(self._dialect.fold(name))
         return self._qualified.get((self._dialect.fold(schema), self._dialect.fold(name)))
+
+    def columns(self, dataset: Dataset) -> Columns:
+        """What a query sees of the dataset."""
+        return self._columns[dataset.id]
 
 
 def _key(name: str, dialect: Dialect) -> str:
@@ -336,7 +342,7 @@ class _Resolver:
             raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", **position(node))
         self.names.occurrences.append(Occurrence(node, rows))
         self.count(1)
-        return tuple(Column(_key(each.sql_name, self.dialect), each.storage, each.bytewise) for each in rows.dataset.visible)
+        return self.datasets.columns(rows.dataset)
 
     def count(self, reads: int) -> None:
         self.names.reads += reads

@@ -81,9 +81,10 @@ def _guards(names: Names, dialect: Dialect, params: dict[str, Any], *, fenced: b
 def _refer(node: exp.Table, name: str) -> None:
     alias = node.args.get("alias")
     if alias is None:
-        node.set("alias", exp.TableAlias(this=node.this.copy()))
+        # The name keeps its quotes: it is looked up as the bearer wrote it.
+        node.set("alias", exp.TableAlias(this=node.this))
     elif alias.args.get("this") is None:
-        alias.set("this", node.this.copy())
+        alias.set("this", node.this)
     node.set("this", exp.Identifier(this=name, quoted=True))
     node.set("db", None)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
@@ -21,7 +21,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from rowseal.errors import AccessRefused, OurBug
 from rowseal.filters import Operator
-from rowseal.policy import AllOf, AnyOf, Condition, Policy, Predicate, Rows, Through, shape, values
+from rowseal.policy import AllOf, AnyOf, Condition, Policy, Predicate, Rows, Shaped, Through, values
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, SecuredQuery
 
 __all__ = ["attest"]
@@ -63,7 +63,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         if guard.number != position:
             _fail("guards are not numbered in order")
         rows = _rows(guard, policy)
-        found = _prove_guard(guard.text, draft.dialect, _Proof(rows))
+        found = _prove_guard(guard.text, draft.dialect, Shaped(rows))
         reads[f"__g{position}"] = found
         expected |= {f"g{position}_{index}": value for index, value in enumerate(values(rows))}
         heads.append(guard.text.replace(NUMBER, str(position)))
@@ -97,26 +97,10 @@ def _rows(guard: DraftGuard, policy: Policy) -> Rows:
 # -- a guard
 
 
-class _Proof:
-    """The rows to prove a guard against; equal for all policies of one shape, so that a proof is made once."""
-
-    __slots__ = ("_key", "rows")
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self._key: Hashable = (rows.dataset, shape(rows))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Proof) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-
 @lru_cache(maxsize=4096)
-def _prove_guard(text: str, dialect: str, proof: _Proof) -> frozenset[tuple[str, str]]:
+def _prove_guard(text: str, dialect: str, shaped: Shaped) -> frozenset[tuple[str, str]]:
     """Prove the guard's text; returns the tables that it reads. INVARIANT: the text fixes everything but the number and the bound values."""
-    rows = proof.rows
+    rows = shaped.rows
     statement = _parsed(f"WITH {_readable(text.replace(NUMBER, '1'))} SELECT 1", dialect)
     with_ = statement.args.get("with_")
     if with_ is None or len(with_.expressions) != 1 or with_.args.get("recursive"):
