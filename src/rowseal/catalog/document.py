@@ -71,6 +71,12 @@ def _count(value: object) -> int:
     return int(count)
 
 
+def _version(value: object) -> int:
+    if type(value) is not int or value != 1:
+        raise _wrong("must be the number 1, the only version there is")
+    return value
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _wrong(f"must be text, not {_kind(value)}" + ("" if value is None or isinstance(value, (list, dict)) else "; put it in quotes"))
@@ -201,7 +207,7 @@ class FunctionsEntry(_Entry):
 class Document(_Entry):
     """datasets.yaml."""
 
-    version: Literal[1]
+    version: Annotated[int, BeforeValidator(_version)]
     database: Text = Field(repr=False)
     tokens: list[TokensEntry] = Field(min_length=1)
     datasets: list[DatasetEntry] = Field(min_length=1)

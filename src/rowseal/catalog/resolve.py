@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -31,8 +31,7 @@ def table_of(entry: DatasetEntry) -> tuple[str | None, str]:
 
 def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
     """What names of datasets and fields must be whatever the database holds: unique, not reserved, not a system table's."""
-    _unique(((("datasets", number, "id"), each.id) for number, each in enumerate(entries)), "the id", findings)
-    _unique(((("datasets", number, "sql_name"), ascii_lower(each.sql_name or each.id)) for number, each in enumerate(entries)), "the name in SQL", findings)
+    _check_unique([(("datasets", number), each) for number, each in enumerate(entries)], findings)
     for number, entry in enumerate(entries):
         at: Path = ("datasets", number)
         _check_sql_name(entry.sql_name or entry.id, (*at, "sql_name"), findings)
@@ -46,21 +45,22 @@ def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
         if entry.public and entry.guards:
             findings.add((*at, "guards"), "contradicts `public: true`, which lets tokens without any filter read the dataset; remove one of the two")
         fields = [((*at, "fields", position), each) for position, each in enumerate(entry.fields)]
-        _unique((((*path, "id"), each.id) for path, each in fields), "the id", findings)
-        _unique((((*path, "name"), each.name or each.id) for path, each in fields), "the name", findings)
-        _unique((((*path, "sql_name"), ascii_lower(each.sql_name or each.id)) for path, each in fields), "the name in SQL", findings)
+        _check_unique(fields, findings)
         for path, each in fields:
             _check_sql_name(each.sql_name or each.id, (*path, "sql_name"), findings)
-            if any(each.name == other.id for _, other in fields if other is not each):
-                findings.add((*path, "name"), "is the id of another field, so nobody could tell which one a filter means; choose another name")
+            if any(each.name is not None and each.name in {other.id, other.name} for _, other in fields if other is not each):
+                findings.add((*path, "name"), "is the id or name of another field, so nobody could tell which one a filter means; choose another name")
 
 
-def _unique(names: Iterable[tuple[Path, str]], what: str, findings: Findings) -> None:
-    seen: set[str] = set()
-    for path, name in names:
-        if name in seen:
-            findings.add(path, f"is {what} of an earlier entry too (upper and lower case count as one in SQL); choose another")
-        seen.add(name)
+def _check_unique(entries: Sequence[tuple[Path, DatasetEntry | FieldEntry]], findings: Findings) -> None:
+    ids: set[str] = set()
+    sql_names: dict[str, str] = {}
+    for path, entry in entries:
+        if entry.id in ids:
+            findings.add((*path, "id"), "is the id of an earlier entry too; choose another")
+        elif sql_names.setdefault(ascii_lower(entry.sql_name or entry.id), entry.id) != entry.id:
+            findings.add((*path, "sql_name"), "is the name in SQL of an earlier entry too, where upper and lower case count as one; choose another")
+        ids.add(entry.id)
 
 
 def _check_sql_name(name: str, path: Path, findings: Findings) -> None:
