@@ -27,6 +27,7 @@ from starlette.websockets import WebSocket
 from asgi import Answer, Front, ask, talk
 from rowseal.errors import BudgetExceeded, QueryRefused, TimedOut
 from rowseal.middleware import GateMiddleware
+from rowseal.transport import route_path
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +279,14 @@ def test_open_paths_are_those_that_the_apps_own_router_sees_below_a_root_path(fr
     assert ask(mounted, "/a/health/health", method="GET").status == 200
     assert ask(mounted, "/a/health/query", method="GET").code == "token_missing"
     assert len(spy.scopes) == 1
+
+
+@pytest.mark.parametrize("root_path", ["", "/", "/engine", "/engine/", "/engine/health"])
+@pytest.mark.parametrize("path", ["", "/", "/engine", "/engine/", "/engine/health", "/enginehealth", "/engine//health", "/health", "engine/health"])
+def test_the_path_that_is_judged_is_the_one_that_starlette_routes(path: str, root_path: str) -> None:
+    from starlette._utils import get_route_path
+
+    assert route_path(path, root_path) == get_route_path({"type": "http", "path": path, "root_path": root_path})
 
 
 # --- other kinds of connection ------------------------------------------------------------------------------------------------------
