@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rowseal import filters
 from rowseal.filters import Filter, FilterMalformed, FlatFilters, Operator, read_filter, read_tree
 
 SECRET = "s3cr3t"
@@ -180,6 +183,14 @@ def test_a_refusal_never_says_what_stood_there(written: Any) -> None:
 
 def test_a_filters_value_is_not_in_its_repr() -> None:
     assert SECRET not in repr(read_tree([[raw(value=SECRET), raw(op="is_one_of", value=[SECRET])]], FlatFilters.ALL))
+
+
+def test_the_reference_names_every_operator_and_the_bounds() -> None:
+    page = (Path(__file__).parents[1] / "docs/reference/operators.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)
+    assert {name for row in rows for name in re.findall("`([^`]+)`", row)} == {op.value for op in Operator}
+    bounds = [int(number.replace(",", "")) for number in re.findall(r"^\| [a-z' ]+ \| ([0-9,]+) \|$", page, re.MULTILINE)]
+    assert bounds == [filters.GROUPS, filters.FILTERS_OF_A_GROUP, filters.LIST_VALUES, filters.STRING_LENGTH, filters.FIELD_LENGTH]
 
 
 JSON = st.recursive(

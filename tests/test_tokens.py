@@ -186,6 +186,11 @@ class TestKid:
 
     def test_a_long_kid_is_refused(self) -> None:
         assert refusal(token(header={"kid": "k" * 257})).code == "header_refused"
+        assert refusal(token(header={"kid": "\u00e4" * 256})).code == "key_unknown"
+
+    def test_little_is_read_before_anything_is_proven(self) -> None:
+        head = b'{"alg":"ES256","kid":"' + b"k" * 4096 + b'"}'
+        assert "longer than" in refusal(token(header=head)).detail
 
     def test_the_rules_are_those_of_the_key_that_verified(self) -> None:
         short, long = rules("P-256", max_lifetime=60.0), rules("P-256/2", development=True)
@@ -196,12 +201,18 @@ class TestKid:
         assert claims.key.development
 
     def test_keys_that_could_be_confused_are_refused_at_start(self) -> None:
-        twice = [rules("P-256"), rules("P-256")]
-        same_key = [rules("P-256"), TokenRules("vizzly", read_public_keys(pem("P-256"), facts=KeyFacts("other", "vizzly")))]
-        clash = [rules("P-256"), TokenRules("vizzly", read_public_keys(pem("RSA"), facts=KeyFacts(thumbprint(key("P-256").public_key()), "vizzly")))]
-        for entries in (twice, same_key, clash):
-            with pytest.raises(KeyRefused):
-                Verifier(entries, token_bytes=16_384)
+        one, other = KeyFacts("one", "vizzly"), KeyFacts("other", "vizzly")
+        print_of_p256 = KeyFacts(thumbprint(key("P-256").public_key()), "vizzly")
+        p256, rsa_key = pem("P-256"), pem("RSA")
+        for entries, reason in (
+            ([[(p256, one)], [(rsa_key, one)]], "two entries"),  # which rules?
+            ([[(p256, one), (p256, one)]], "twice"),
+            ([[(p256, one)], [(p256, other)]], "twice"),  # which rules, which datasets?
+            ([[(p256, one), (rsa_key, print_of_p256)]], "different ids and kids"),  # which key?
+        ):
+            configured = [TokenRules("vizzly", tuple(read_public_keys(text, facts=facts)[0] for text, facts in entry)) for entry in entries]
+            with pytest.raises(KeyRefused, match=reason):
+                Verifier(configured, token_bytes=16_384)
 
 
 class TestTime:
@@ -354,6 +365,8 @@ PAYLOAD = json.dumps(content()).encode()
         PAYLOAD[:-1] + b',"x":1e99999999999999999999}',
         PAYLOAD[:-1] + b',"x":' + b"9" * 5000 + b"}",
         PAYLOAD[:-1] + b',"x":0.' + b"9" * 5000 + b"}",
+        PAYLOAD[:-1] + b',"x":' + b"9" * 81 + b"}",
+        PAYLOAD[:-1] + b',"x":0.' + b"9" * 79 + b"}",
         PAYLOAD[:-1] + b',"x":"\\ud800"}',
         PAYLOAD[:-1] + b',"x":"\\u0000"}',
         PAYLOAD[:-1] + b',"\\udfff":1}',

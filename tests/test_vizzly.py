@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +206,12 @@ def test_the_profile_is_that_of_the_rules_and_an_unknown_one_is_our_bug() -> Non
     assert set(PROFILES) == {"vizzly"}
     with pytest.raises(OurBug):
         read(profile="luzmo")
+
+
+def test_the_example_of_the_reference_is_a_grant() -> None:
+    page = (Path(__file__).parents[1] / "docs/reference/claims.md").read_text("utf-8")
+    example = json.loads(page.partition("```json")[2].partition("```")[0])
+    grant = read(**example)
+    assert grant.dataset_ids == set(grant.filters) == {"orders", "customers"}
+    named = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \| (?!it is)", page, re.MULTILINE))
+    assert {claim for pair in named for claim in pair} >= set(example)

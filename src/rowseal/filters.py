@@ -103,8 +103,6 @@ def read_tree(raw: object, flat: FlatFilters) -> FilterTree:
     """
     if not isinstance(raw, list):
         raise FilterMalformed("", "must be a list of groups of filters")
-    if not raw:
-        raise FilterMalformed("", "is an empty list")
     if all(isinstance(item, dict) for item in raw):
         return _read_flat(_read_group(raw), flat)
     if len(raw) > GROUPS:

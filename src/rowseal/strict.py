@@ -31,6 +31,7 @@ _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _STRINGS: Final = re.compile(rb'"[^"]*"')
 # Escapes that can produce NUL or half of a surrogate pair; raw ones do not survive the UTF-8 decoder and the JSON scanner.
+_UNSENDABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 _SUSPECT_ESCAPE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -122,7 +123,7 @@ def _check_strings(value: object) -> None:
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
-            if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
+            if _UNSENDABLE.search(item):
                 raise Malformed("a string holds NUL or half of a surrogate pair")
         elif isinstance(item, dict):
             waiting += item.keys()

@@ -26,6 +26,7 @@ __all__ = ["Verifier"]
 # {secureFilters: {dataset: [[{value: [...]}]]}} is six deep; parameters may nest too
 PAYLOAD_DEPTH: Final = 16
 HEADER_DEPTH: Final = 2
+HEADER_LENGTH: Final = 4096  # characters of base64: the longest kid, each character written as an escape, still fits
 KID_LENGTH: Final = 256
 # In seconds this is the year 5138, in milliseconds 1973: nobody means the one, and the other is a mistake of units.
 LATEST_SECOND: Final = 100_000_000_000
@@ -79,9 +80,9 @@ class Verifier:
 
     def _verify(self, token: str, now: float) -> Claims:
         header_part, payload_part, signature = self._split(token)
-        header = _read_header(header_part)
+        algorithm, kid = _read_header(header_part)
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
-        key = self._verifying_key(header, signed, signature)
+        key = self._verifying_key(algorithm, kid, signed, signature)
         try:
             content = strict.json_object(strict.from_base64url(payload_part), depth=PAYLOAD_DEPTH)
         except strict.Malformed as error:
@@ -104,12 +105,11 @@ class Verifier:
         except strict.Malformed as error:
             raise TokenRefused("token_malformed", f"the token's signature cannot be read: {error}") from None
 
-    def _verifying_key(self, header: dict[str, Json], signed: bytes, signature: bytes) -> PublicKey:
-        algorithm, kid = header["alg"], header.get("kid")
+    def _verifying_key(self, algorithm: str, kid: str | None, signed: bytes, signature: bytes) -> PublicKey:
         # INVARIANT: the header only picks among keys; each key is used with the one algorithm that was pinned at start-up.
         if kid is None:
-            candidates = [key for key in self._by_algorithm.get(str(algorithm), ()) if key.algorithm == algorithm]
-        elif (named := self._named.get(str(kid))) is None:
+            candidates = self._by_algorithm.get(algorithm, [])
+        elif (named := self._named.get(kid)) is None:
             raise TokenRefused("key_unknown")
         else:
             candidates = [key for key in named if key.algorithm == algorithm]
@@ -139,7 +139,10 @@ def _not_compact(token: str) -> TokenRefused:
     return TokenRefused("token_malformed", "the token is not three parts of base64url without padding, joined by dots")
 
 
-def _read_header(part: str) -> dict[str, Json]:
+def _read_header(part: str) -> tuple[str, str | None]:
+    """The `alg` and `kid` of a header that holds nothing else but `typ`. Nothing is proven yet, so little is read."""
+    if len(part) > HEADER_LENGTH:
+        raise TokenRefused("header_refused", f"the token's header is longer than {HEADER_LENGTH} characters")
     try:
         header = strict.json_object(strict.from_base64url(part), depth=HEADER_DEPTH)
     except strict.Malformed as error:
@@ -147,14 +150,17 @@ def _read_header(part: str) -> dict[str, Json]:
     if not header.keys() <= _HEADER_MEMBERS:
         trap = next((name for name in _HEADER_TRAPS if name in header), None)
         raise TokenRefused("header_refused", f"the token's header holds `{trap}`, which is not accepted" if trap else None)
-    algorithm, kid, kind = header.get("alg"), header.get("kid", ""), header.get("typ", "JWT")
+    algorithm, kind = header.get("alg"), header.get("typ", "JWT")
     if not isinstance(algorithm, str):
         raise TokenRefused("header_refused", "`alg` of the token's header must be a string")
-    if not isinstance(kid, str) or len(kid) > KID_LENGTH:
-        raise TokenRefused("header_refused", f"`kid` of the token's header must be a string of at most {KID_LENGTH} characters")
     if not isinstance(kind, str) or kind.upper() != "JWT":
         raise TokenRefused("header_refused", "`typ` of the token's header must be `JWT` or absent")
-    return header
+    if "kid" not in header:
+        return algorithm, None
+    kid = header["kid"]
+    if not isinstance(kid, str) or len(kid) > KID_LENGTH:
+        raise TokenRefused("header_refused", f"`kid` of the token's header must be a string of at most {KID_LENGTH} characters")
+    return algorithm, kid
 
 
 def _check_times(content: dict[str, Json], rules: TokenRules, now: float) -> float:
