@@ -181,6 +181,11 @@ def test_a_refusal_never_says_what_stood_there(written: Any) -> None:
     assert refused.value.path.startswith("[0][1]")
 
 
+def test_null_is_refused_with_its_own_cure() -> None:
+    with pytest.raises(FilterMalformed, match="is_null"):
+        read_filter(raw(value=None))
+
+
 def test_a_filters_value_is_not_in_its_repr() -> None:
     assert SECRET not in repr(read_tree([[raw(value=SECRET), raw(op="is_one_of", value=[SECRET])]], FlatFilters.ALL))
 
