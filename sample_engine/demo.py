@@ -159,10 +159,13 @@ def _attacks(tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
     yield Attack("a table that no FROM announces", (("SELECT COUNT(*) AS hits FROM orders WHERE customer_id IN customers", own),))
 
     # Tenant 3 has an order of 666,000,004 cents and nobody one of 666,000,000: whatever differs between the two answers speaks of it.
-    oracle = "SELECT COUNT(*) AS hits FROM orders WHERE 1 / (amount - {}) = 0"
-    yield Attack(
-        "an error, or its absence, that speaks of a forbidden row", tuple((oracle.format(cents), own) for cents in (666_000_004, 666_000_000)), twins=True
-    )
+    # The largest negative integer has no absolute value on SQLite, and nothing can be divided by zero on PostgreSQL.
+    oracle = {
+        "sqlite": "SELECT COUNT(*) AS hits FROM orders WHERE abs(CASE WHEN amount = {} THEN -9223372036854775807 - 1 ELSE 1 END) = 1",
+        "postgres": "SELECT COUNT(*) AS hits FROM orders WHERE 1 / (amount - {}) = 0",
+    }[dialect]
+    twins = tuple((oracle.format(cents), own) for cents in (666_000_004, 666_000_000))
+    yield Attack("an error, or its absence, that speaks of a forbidden row", twins, twins=True)
 
     head, payload, _ = tokens["south"].split(".")
     everything = "SELECT tenant, note FROM orders"
