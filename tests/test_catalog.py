@@ -421,6 +421,7 @@ RESOLVED = [
     (edited("sqlite:///shop.db", "'sqlite://'"), "database: must name a SQLite file as a path"),
     (edited("sqlite:///shop.db", "'sqlite:///:memory:'"), "database: must name a SQLite file as a path"),
     (edited("sqlite:///shop.db", "sqlite:///file:shop.db?uri=true"), "database: must name a SQLite file as a path"),
+    (edited("sqlite:///shop.db", "sqlite:///shop.db?hunter2=1"), "database: has options after `?`"),
     (edited("sqlite:///shop.db", "sqlite+aiosqlite:///shop.db"), "database: names a database or driver that is not supported yet"),
     (edited("sqlite:///shop.db", "mysql://root:hunter2@h/d"), "database: names a database or driver that is not supported yet"),
     (edited("sqlite:///shop.db", "postgresql+psycopg2://root:hunter2@h/d"), "database: names a database or driver that is not supported yet"),
@@ -491,7 +492,7 @@ def test_variables_fill_text_and_never_become_another_type(folder: Path) -> None
 
 
 def test_no_secret_of_the_configuration_is_printed(folder: Path) -> None:
-    configuration = loaded(folder, edited("sqlite:///shop.db", "sqlite:///shop.db?timeout=5"))
+    configuration = loaded(folder, GOOD)
     assert "shop.db" not in repr(configuration)
     assert "shop.db" in configuration.catalog.database
 

@@ -95,18 +95,20 @@ def _database(written: str, folder: Path, findings: Findings) -> tuple[URL, str]
     """The URL with the driver that rowseal uses and paths made absolute, and the dialect."""
     at: yaml_text.Path = ("database",)
     try:
-        # `postgres://` is what many hosts hand out; SQLAlchemy no longer knows it.
         url = make_url(written)
     except (ArgumentError, ValueError):
         findings.add(at, "is no database URL; write such as `sqlite:///shop.db` or `postgresql://role@host/database`")
         return None
-    if url.drivername in _POSTGRES:
+    if url.drivername in _POSTGRES:  # `postgres://` is what many hosts hand out, though SQLAlchemy no longer knows it
         return url.set(drivername="postgresql+psycopg"), "postgres"
     if url.drivername not in _SQLITE:
         findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...` or `postgresql://...`")
         return None
     if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.host:
         findings.add(at, "must name a SQLite file as a path, `sqlite:///relative.db` or `sqlite:////absolute.db`")
+        return None
+    if url.query:
+        findings.add(at, "has options after `?`, which SQLite URLs may not have here; remove them")
         return None
     file = folder / url.database
     if not file.is_file():  # SQLite would make an empty one
