@@ -77,7 +77,8 @@ def _spy(value: Any) -> Any:
 @event.listens_for(Engine, "connect")
 def _install_spy(connection: Any, _record: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
-        connection.create_function("spy", 1, _spy)
+        # Not through the connection: the engine's own kind of it takes no functions.
+        sqlite3.Connection.create_function(connection, "spy", 1, _spy)
 
 
 @contextmanager
