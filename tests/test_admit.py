@@ -6,8 +6,8 @@ import logging
 import string
 
 import pytest
-from policies import policy, secured
 
+from policies import policy, secured
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.errors import QueryRefused
 
@@ -74,6 +74,15 @@ def test_a_refusal_points_at_the_construct() -> None:
     assert "pg_sleep" in refused.value.detail
 
 
+def outcome(sql: str, dialect: str) -> str:
+    """The refusal's code, or `accepted`."""
+    try:
+        secured(sql, policy(dialect))
+    except QueryRefused as refused:
+        return refused.code
+    return "accepted"
+
+
 BOMBS = {
     "brackets": lambda n: "SELECT " + "(" * n + "1" + ")" * n,
     "sub-queries": lambda n: "SELECT * FROM " + "(SELECT * FROM " * n + "orders" + ") x" * n,
@@ -104,12 +113,7 @@ BOMBS = {
 def test_a_bomb_is_refused_or_does_no_harm(dialect: str, name: str, size: int) -> None:
     """Exponential parsers, deep stacks and wide plans: what is accepted is small, and nothing takes long or crashes."""
     sql = BOMBS[name](size)
-    try:
-        secured(sql, policy(dialect))
-    except QueryRefused as refused:
-        assert refused.code in {"sql_too_complex", "sql_syntax", "construct_refused", "function_refused"}
-        return
-    assert size <= 200, "two thousand levels of anything are never accepted"
+    assert outcome(sql, dialect) in {"sql_too_complex", "sql_syntax", "construct_refused", "function_refused", *(["accepted"] if size <= 200 else [])}
 
 
 def test_ordinary_long_conditions_are_not_bombs() -> None:
@@ -121,9 +125,7 @@ def test_the_parser_writes_nothing_of_the_query_into_a_log(caplog: pytest.LogCap
     with caplog.at_level(logging.DEBUG):
         for _, sql, _ in REFUSED:
             for dialect in BOTH:
-                with pytest.raises(QueryRefused):
-                    secured(sql or " ", policy(dialect)) if sql else secured("", policy(dialect))
-                    raise QueryRefused("sql_syntax")  # a query that the other dialect accepts
+                outcome(sql, dialect)
     assert [record for record in caplog.records if record.name.startswith("sqlglot")] == []
 
 
