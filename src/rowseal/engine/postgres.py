@@ -126,7 +126,7 @@ class PostgresDriver:
     dialect: Final = "postgres"
 
     def __init__(self, url: URL, limits: Limits) -> None:
-        if url.get_backend_name() != "postgresql" or "+" in url.drivername.replace("+psycopg", "", 1):
+        if url.drivername not in ("postgresql", "postgresql+psycopg"):
             raise ValueError("the database's URL must begin with `postgresql://` or `postgresql+psycopg://`")
         self._url = url.set(drivername="postgresql+psycopg")
         milliseconds = max(1, int(limits.seconds * 1000))
