@@ -68,14 +68,21 @@ class Ground:
         return f'WITH "__g1"({columns}) AS NOT MATERIALIZED (SELECT {columns} FROM "{schema}"."orders" AS b WHERE b."tenant" = 1) '
 
 
+@pytest.fixture(scope="module")
+def stocked_postgres(postgres_server: servers.Server) -> Iterator[servers.Database]:
+    """The script's tables, for every test of this file: no test may be able to change them."""
+    database = postgres_server.new_database()
+    database.run(*(statement for statement in SCRIPT.split(";") if statement.strip()))
+    yield database
+    database.drop()
+
+
 @pytest.fixture
 def ground(request: pytest.FixtureRequest, dialect: str) -> Iterator[Ground]:
     if dialect == "sqlite":
         url = request.getfixturevalue("sqlite_url")(SCRIPT)
     else:
-        database: servers.Database = request.getfixturevalue("fresh_postgres")
-        database.run(*(statement for statement in SCRIPT.split(";") if statement.strip()))
-        url = database.reader_url
+        url = request.getfixturevalue("stocked_postgres").reader_url
     opened: dict[Limits, Database] = {}
 
     def open_with(**limits: Any) -> Database:
@@ -236,9 +243,9 @@ def test_a_second_statement_does_not_run(ground: Ground, second: str, binds: boo
         "SELECT id FROM public.orders FOR UPDATE",
     ],
 )
-def test_postgres_writes_nothing_also_as_the_tables_owner(fresh_postgres: servers.Database, ground: Ground, statement: str) -> None:
+def test_postgres_writes_nothing_also_as_the_tables_owner(stocked_postgres: servers.Database, ground: Ground, statement: str) -> None:
     assert ground.refused(statement).status >= 500
-    owner = Database(fresh_postgres.owner_url, dialect="postgres", limits=Limits())
+    owner = Database(stocked_postgres.owner_url, dialect="postgres", limits=Limits())
     try:
         with pytest.raises(Refused):
             owner.execute(forge("postgres", statement))
@@ -511,10 +518,10 @@ def test_a_database_that_is_not_there_is_unavailable(tmp_path: Any) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("dialect", ["postgres"])
-def test_a_connection_that_was_cut_is_replaced(fresh_postgres: servers.Database, ground: Ground) -> None:
+def test_a_connection_that_was_cut_is_replaced(stocked_postgres: servers.Database, ground: Ground) -> None:
     ground.run("SELECT 1")
-    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{fresh_postgres.name}' AND pid <> pg_backend_pid()"
-    fresh_postgres.server.run(cut)
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{stocked_postgres.name}' AND pid <> pg_backend_pid()"
+    stocked_postgres.server.run(cut)
     assert ground.refused("SELECT 1").code == "database_unavailable"
     assert ground.run("SELECT 1").rows == [(1,)]
 
@@ -531,15 +538,13 @@ def test_a_value_that_no_column_can_hold_is_a_refusal(sqlite_url: Callable[..., 
 
 
 @pytest.fixture
-def role(fresh_postgres: servers.Database) -> Iterator[str]:
+def role(stocked_postgres: servers.Database) -> Iterator[str]:
     """A role of this test alone that may read `orders`."""
-    fresh_postgres.run(*(statement for statement in SCRIPT.split(";") if statement.strip()))
     name = f"r_{uuid.uuid4().hex[:8]}"
-    fresh_postgres.server.run(f"CREATE ROLE {name} LOGIN", f"GRANT CONNECT ON DATABASE {fresh_postgres.name} TO {name}")
-    fresh_postgres.run(f"GRANT SELECT ON orders TO {name}")
+    stocked_postgres.server.run(f"CREATE ROLE {name} LOGIN", f"GRANT CONNECT ON DATABASE {stocked_postgres.name} TO {name}")
+    stocked_postgres.run(f"GRANT SELECT ON orders TO {name}")
     yield name
-    fresh_postgres.server.run(f"DROP OWNED BY {name}", database=fresh_postgres.name)
-    fresh_postgres.server.run(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+    stocked_postgres.server.run(f"REASSIGN OWNED BY {name} TO {servers.OWNER}", f"DROP OWNED BY {name}", f"DROP ROLE {name}", database=stocked_postgres.name)
 
 
 @pytest.mark.postgres
@@ -559,10 +564,10 @@ def role(fresh_postgres: servers.Database) -> Iterator[str]:
         ("ALTER ROLE {role} NOINHERIT; GRANT rowseal_owner TO {role}", "owns `public.orders`"),
     ],
 )
-def test_a_role_that_may_do_more_than_read_is_refused_at_start(fresh_postgres: servers.Database, role: str, given: str, reason: str) -> None:
+def test_a_role_that_may_do_more_than_read_is_refused_at_start(stocked_postgres: servers.Database, role: str, given: str, reason: str) -> None:
     for statement in filter(None, given.split(";")):
-        fresh_postgres.server.run(statement.format(role=role, database=fresh_postgres.name), database=fresh_postgres.name)
-    database = Database(fresh_postgres.server.url(role, fresh_postgres.name), dialect="postgres", limits=Limits())
+        stocked_postgres.server.run(statement.format(role=role, database=stocked_postgres.name), database=stocked_postgres.name)
+    database = Database(stocked_postgres.server.url(role, stocked_postgres.name), dialect="postgres", limits=Limits())
     try:
         if not reason:
             database.check_role([("public", "orders")], allow_privileged=False, file="datasets.yaml")
