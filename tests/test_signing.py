@@ -205,7 +205,7 @@ class TestPrivateKeys:
         [
             (lambda: "secret", "PEM block"),
             (lambda: b"\xff\xfe", "PEM block"),
-            (lambda: public_pem("P-256"), "not a private key"),
+            (lambda: public_pem("P-256"), "`PUBLIC KEY` is not a private key"),
             (lambda: key("P-256").private_bytes(ENCODING, PKCS8, serialization.BestAvailableEncryption(b"x")).decode(), "not encrypted"),
             (lambda: key("P-256").private_bytes(ENCODING, TRADITIONAL, serialization.BestAvailableEncryption(b"x")).decode(), "encrypted"),
             (lambda: key("P-256").private_bytes(ENCODING, PKCS8, PLAIN).decode() * 2, "2 PEM blocks"),
