@@ -25,7 +25,7 @@ def connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
 
 def begin() -> tuple[subprocess.Popen[str], Path, int]:
     """A run in another process: the process, its folder, and the pid of its server."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), *sys.path])}
     process = subprocess.Popen([sys.executable, "-c", BEGIN], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     folder, socket = process.stdout.readline().split()
