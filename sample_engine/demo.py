@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -118,7 +119,9 @@ def _show(console: Console, gate: Gate, url: str) -> int:
 
         console.rule("[bold]what ran for north")
         secured = gate.verify(tokens["north"]).secure(QUESTION)
+        # Laid out for reading only: what runs is `secured` itself.
         pretty = sqlglot.parse_one(secured.sql, dialect=secured.dialect).sql(dialect=secured.dialect, pretty=True)
+        pretty = re.sub(r"%\((\w+)\)s", r":\1", pretty)
         console.print(Syntax(pretty, "sql", background_color="default", word_wrap=True))
         console.print(f"with {dict(secured.params)}", highlight=True)
 

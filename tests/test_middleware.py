@@ -461,14 +461,15 @@ def raising(error: Exception) -> Starlette:
     return Starlette(routes=[Route("/query", handler, methods=["GET", "POST", "HEAD"])])
 
 
-@pytest.mark.parametrize("wrapped", [True, False])
-def test_what_the_apps_handler_lets_through_of_a_refusal_becomes_its_answer(front: Front, wrapped: bool) -> None:
+@pytest.mark.parametrize("mounted", ["inside", "around", "around a debugging app"])
+def test_what_the_apps_handler_lets_through_of_a_refusal_becomes_its_answer(front: Front, mounted: str) -> None:
     inner = raising(QueryRefused("column_unknown", 'no column `x"\\é\n` here', line=2, column=7))
-    if wrapped:  # around the whole app, outside of the framework's own catch-all
-        app: Any = GateMiddleware(inner, gate=front.gate)
-    else:
+    inner.debug = mounted == "around a debugging app"
+    app: Any = inner
+    if mounted == "inside":
         inner.add_middleware(GateMiddleware, gate=front.gate)
-        app = inner
+    else:  # outside of the framework's own catch-all, which answers 500 first
+        app = GateMiddleware(inner, gate=front.gate)
     answer = ask(app, headers=[bearer(front.token())])
     problem = json.loads(answer.body)
     assert (answer.status, problem["code"], problem["line"], problem["column"]) == (400, "column_unknown", 2, 7)
