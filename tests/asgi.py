@@ -14,9 +14,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from rowseal.gate import Gate
 from starlette.types import ASGIApp, Message
 
+from rowseal.gate import Gate
 from rowseal.signing import Signer
 
 __all__ = ["Answer", "Front", "ask", "talk"]
