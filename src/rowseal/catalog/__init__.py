@@ -175,3 +175,5 @@ class Catalog:
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     limits: Limits = Limits()
     functions: FunctionRules = FunctionRules()
+    # written in the file by whoever accepts that the database role may do more than read; refused at start otherwise
+    allow_privileged_role: bool = False
