@@ -1,1 +1,25 @@
-"""A sealed token goes in, only the permitted rows come out."""
+"""A sealed token goes in, only the permitted rows come out.
+
+General layout, in the order in which a request passes:
+
+- `middleware`, `transport`: HTTP in, tokens found, refusals out
+- `gate`: the request from top to bottom, in one file
+- `tokens`, `keys`, `strict`: bytes to verified `claims`
+- `grants`: claims to a grant, one module a token profile
+- `catalog`: datasets.yaml, checked against the database
+- `filters`, `policy`: which rows of which dataset
+- `sql`: admit, resolve names, write guards, witness
+- `engine`: a secured query to rows
+- `errors`: every way to say no; `decisions`: the record of each
+
+The names below are public; modules are internal unless the documentation names them.
+"""
+
+from rowseal import errors
+from rowseal.engine import Result
+from rowseal.gate import Access, Gate
+from rowseal.middleware import GateMiddleware
+from rowseal.signing import Signer
+from rowseal.sql import SecuredQuery
+
+__all__ = ["Access", "Gate", "GateMiddleware", "Result", "SecuredQuery", "Signer", "errors"]

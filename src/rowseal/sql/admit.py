@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypedDict
 
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.errors import QueryRefused
@@ -96,9 +96,9 @@ class Place(TypedDict, total=False):
 def position(node: exp.Expr) -> Place:
     """Where a node stands, as far as the parser knows."""
     for candidate in (node, *node.iter_expressions()):
-        line, column = candidate.meta.get("line"), candidate.meta.get("col")
-        if isinstance(line, int) and isinstance(column, int):
-            return {"line": line, "column": column}
+        found = candidate.meta
+        if "line" in found:
+            return {"line": found["line"], "column": found["col"] - (found["end"] - found["start"])}  # the parser counts to a word's end
     return {}
 
 
@@ -205,35 +205,30 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
         arguments = nodes.get(kind)
         if arguments is None:
             arguments = _function(node, dialect, functions)
-        children = list(_children(node, arguments))
-        if kind is exp.Identifier:
-            _identifier(node)
-        elif kind in _BINDS:
-            for child in children:
-                _unmistakable(node, child)
-        elif kind in _CHECKS:
+        if kind in _CHECKS:
             _CHECKS[kind](node)
-            if kind is exp.Placeholder:
-                named.add(node.this)
-            elif kind is exp.DataType and node.this not in casts:
-                raise QueryRefused("construct_refused", "casts to this type are not accepted", **position(node.parent or node))
-        deeper = depth if kind in (exp.And, exp.Or) else depth + 1
-        stack.extend((child, deeper) for child in children)
+        if kind is exp.Placeholder:
+            named.add(node.this)
+        elif kind is exp.DataType and node.this not in casts:
+            raise QueryRefused("construct_refused", "casts to this type are not accepted", **position(node.parent or node))
+        binds = kind in _BINDS
+        deeper = depth if kind in (exp.And, exp.Or) else depth + 1  # long conditions are written without recursion
+        for name, value in node.args.items():
+            if value is None or value is False:
+                continue
+            members = value if type(value) is list else (value,)
+            if members and name not in arguments:
+                raise QueryRefused("construct_refused", f"`{_spoken(node)}` with `{name.strip('_').replace('_', ' ')}` is not accepted", **position(node))
+            for member in members:
+                if isinstance(member, exp.Expr):
+                    if binds:
+                        _unmistakable(node, member)
+                    stack.append((member, deeper))
+                elif isinstance(member, str) and kind not in _TEXTUAL:
+                    words = arguments[name]
+                    if words is None or member.upper() not in words:
+                        raise QueryRefused("construct_refused", f"`{_spoken(node)}` of this kind is not accepted", **position(node))
     return frozenset(named)
-
-
-def _children(node: exp.Expr, arguments: Arguments) -> Iterator[exp.Expr]:
-    for name, value in node.args.items():
-        if value is None or value is False or value == []:
-            continue
-        if name not in arguments:
-            raise QueryRefused("construct_refused", f"`{_spoken(node)}` with `{name.strip('_').replace('_', ' ')}` is not accepted", **position(node))
-        words = arguments[name]
-        for member in value if isinstance(value, list) else (value,):
-            if isinstance(member, exp.Expr):
-                yield member
-            elif isinstance(member, str) and type(node) not in _TEXTUAL and (words is None or member.upper() not in words):
-                raise QueryRefused("construct_refused", f"`{_spoken(node)}` of this kind is not accepted", **position(node))
 
 
 def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules) -> Arguments:
@@ -242,9 +237,9 @@ def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules) -> Arg
         raise QueryRefused("construct_refused", f"`{_spoken(node)}` is not accepted", **position(node))
     if type(node) is exp.Anonymous:
         # A quoted function name is another function than the folded one: only plain words are names of functions here.
-        names = (ascii_lower(node.this),) if isinstance(node.this, str) else ()
+        names = [ascii_lower(node.this)] if isinstance(node.this, str) else []
     else:
-        names = tuple(name.lower() for name in node.sql_names())
+        names = [name.lower() for name in node.sql_names()]
     admitted = FUNCTIONS[dialect.name]
     key: type[exp.Expr] | str = names[0] if type(node) is exp.Anonymous and names else type(node)
     arguments = admitted.get(key)
@@ -352,7 +347,8 @@ def _array(node: exp.Expr) -> None:
 
 
 # The few things about a node that its class and arguments do not say.
-_CHECKS: Final = {
+_CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
+    exp.Identifier: _identifier,
     exp.Table: _table,
     exp.Column: _column,
     exp.Literal: _literal,
@@ -365,7 +361,6 @@ _CHECKS: Final = {
     exp.CTE: _cte,
     exp.TimeToStr: _format,
     exp.Array: _array,
-    exp.DataType: lambda _: None,
 }
 # Classes whose text is data or a name and is judged above, not a keyword.
 _TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.Var, exp.Anonymous, exp.JSONPathKey, exp.JSONPathSubscript})

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from sqlglot import exp
 
-__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "RESERVED_PREFIXES", "TIME_UNITS", "WINDOW_FUNCTIONS", "Arguments"]
+__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "RESERVED_PREFIXES", "TIME_UNITS", "Arguments"]
 
 Words: TypeAlias = frozenset[str]
 # argument name -> the words it may be (upper case), or None where its value is checked as a node of its own
@@ -118,6 +118,10 @@ _EXPRESSIONS: dict[type[exp.Expr], Arguments] = {
         "end_side": _words("PRECEDING,FOLLOWING"),
     },
     exp.Filter: _BINARY,
+    exp.JSONPath: _any("expressions"),
+    exp.JSONPathRoot: {},
+    exp.JSONPathKey: _any("this"),
+    exp.JSONPathSubscript: _any("this"),
 }
 
 _POSTGRES_ONLY: dict[type[exp.Expr], Arguments] = {
@@ -138,10 +142,6 @@ _POSTGRES_ONLY: dict[type[exp.Expr], Arguments] = {
     exp.Extract: _BINARY,
     exp.JSONExtract: _any("this", "expression", "only_json_types"),
     exp.JSONExtractScalar: _any("this", "expression", "only_json_types"),
-    exp.JSONPath: _any("expressions"),
-    exp.JSONPathRoot: {},
-    exp.JSONPathKey: _any("this"),
-    exp.JSONPathSubscript: _any("this"),
 }
 
 _SQLITE_ONLY: dict[type[exp.Expr], Arguments] = {
@@ -156,7 +156,7 @@ NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
 # Functions are named as the parser knows them: a class for those it types, a lower-case name for the rest.
 # Never here, for any reason: whatever runs SQL text, reads files, catalogs, settings or statistics, changes or keeps state, sleeps,
 # draws random numbers, or makes much out of little (repeat, lpad, printf, format, range).
-_AGGREGATES: dict[type[exp.Expr], Arguments] = {
+_AGGREGATES: dict[type[exp.Expr] | str, Arguments] = {
     exp.Count: _any("this", "expressions", "big_int"),
     exp.Sum: _any("this"),
     exp.Avg: _any("this"),
@@ -164,7 +164,7 @@ _AGGREGATES: dict[type[exp.Expr], Arguments] = {
     exp.Max: _any("this"),
     exp.GroupConcat: _any("this", "separator"),
 }
-_WINDOW_FUNCTIONS: dict[type[exp.Expr], Arguments] = {
+_WINDOW_FUNCTIONS: dict[type[exp.Expr] | str, Arguments] = {
     exp.RowNumber: {},
     exp.Rank: {},
     exp.DenseRank: {},
@@ -177,7 +177,7 @@ _WINDOW_FUNCTIONS: dict[type[exp.Expr], Arguments] = {
     exp.LastValue: _any("this"),
     exp.NthValue: _any("this", "offset"),
 }
-_SCALARS: dict[type[exp.Expr], Arguments] = {
+_SCALARS: dict[type[exp.Expr] | str, Arguments] = {
     exp.Abs: _any("this"),
     exp.Ceil: _any("this"),
     exp.Floor: _any("this"),
@@ -211,8 +211,6 @@ AGGREGATES: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         "every": _any("this", "expressions"),
     },
 }
-WINDOW_FUNCTIONS: Final[Mapping[type[exp.Expr], Arguments]] = _WINDOW_FUNCTIONS
-
 FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
     "sqlite": {
         **AGGREGATES["sqlite"],
@@ -230,10 +228,6 @@ FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         exp.Typeof: _any("this"),
         exp.JSONExtract: _any("this", "expression"),
         exp.JSONExtractScalar: _any("this", "expression", "json_subtype"),
-        exp.JSONPath: _any("expressions"),
-        exp.JSONPathRoot: {},
-        exp.JSONPathKey: _any("this"),
-        exp.JSONPathSubscript: _any("this"),
         exp.JSONType: _any("this"),
         "total": _any("this", "expressions"),
         "julianday": _any("this", "expressions"),
@@ -280,41 +274,41 @@ FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
     },
 }
 
-CASTS: Final[Mapping[str, frozenset[exp.DataType.Type]]] = {
+CASTS: Final[Mapping[str, frozenset[exp.DType]]] = {
     "sqlite": frozenset(
         {
-            exp.DataType.Type.INT,
-            exp.DataType.Type.BIGINT,
-            exp.DataType.Type.SMALLINT,
-            exp.DataType.Type.TINYINT,
+            exp.DType.INT,
+            exp.DType.BIGINT,
+            exp.DType.SMALLINT,
+            exp.DType.TINYINT,
             # no DECIMAL: the parser writes it back as REAL, which is another affinity than NUMERIC
-            exp.DataType.Type.FLOAT,
-            exp.DataType.Type.DOUBLE,
-            exp.DataType.Type.TEXT,
-            exp.DataType.Type.VARCHAR,
-            exp.DataType.Type.CHAR,
+            exp.DType.FLOAT,
+            exp.DType.DOUBLE,
+            exp.DType.TEXT,
+            exp.DType.VARCHAR,
+            exp.DType.CHAR,
         }
     ),
     "postgres": frozenset(
         {
-            exp.DataType.Type.INT,
-            exp.DataType.Type.BIGINT,
-            exp.DataType.Type.SMALLINT,
-            exp.DataType.Type.DECIMAL,
-            exp.DataType.Type.FLOAT,
-            exp.DataType.Type.DOUBLE,
-            exp.DataType.Type.TEXT,
-            exp.DataType.Type.VARCHAR,
-            exp.DataType.Type.CHAR,
-            exp.DataType.Type.BOOLEAN,
-            exp.DataType.Type.DATE,
-            exp.DataType.Type.TIME,
-            exp.DataType.Type.TIMESTAMP,
-            exp.DataType.Type.TIMESTAMPTZ,
-            exp.DataType.Type.INTERVAL,
-            exp.DataType.Type.UUID,
-            exp.DataType.Type.JSON,
-            exp.DataType.Type.JSONB,
+            exp.DType.INT,
+            exp.DType.BIGINT,
+            exp.DType.SMALLINT,
+            exp.DType.DECIMAL,
+            exp.DType.FLOAT,
+            exp.DType.DOUBLE,
+            exp.DType.TEXT,
+            exp.DType.VARCHAR,
+            exp.DType.CHAR,
+            exp.DType.BOOLEAN,
+            exp.DType.DATE,
+            exp.DType.TIME,
+            exp.DType.TIMESTAMP,
+            exp.DType.TIMESTAMPTZ,
+            exp.DType.INTERVAL,
+            exp.DType.UUID,
+            exp.DType.JSON,
+            exp.DType.JSONB,
         }
     ),
 }

@@ -186,9 +186,9 @@ class _Writer:
                 value = cast()
                 yield f"RIGHT({text}, LENGTH({value})) = {value}"
             case Operator.CONTAINS:
-                yield f"POSITION({cast()} IN {text}) > 0"
+                yield f"STRPOS({text}, {cast()}) > 0"
             case Operator.NOT_CONTAINS:
-                yield f"POSITION({cast()} IN {text}) = 0"
+                yield f"STRPOS({text}, {cast()}) = 0"
             case _:
                 yield f"{exact} {_COMPARISONS[condition.op]} {cast()}"
 

@@ -8,7 +8,7 @@ column, a double-quoted string) never reaches it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
@@ -406,32 +406,28 @@ class _Resolver:
             self.columns_of(qualifier, scope, node)
             return
         name = self.dialect.fold(node.this)
-        found = list(self.candidates(name, qualifier, scope, node))
+        found, ambiguous = self.candidates(name, qualifier, scope, node)
         if not found:
             raise QueryRefused("column_unknown", f"no column `{node.name}` is open to this token here", **position(node))
-        if len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous and not (qualifier is None and name in self.merged_in(name, scope)):
+        if ambiguous:
             raise QueryRefused("column_ambiguous", f"the column `{node.name}` exists in more than one table of the query", **position(node))
         self.names.columns[id(node)] = found[0]
 
-    def candidates(self, name: str, qualifier: exp.Identifier | None, scope: _Scope | None, node: exp.Column) -> Iterator[Column]:
+    def candidates(self, name: str, qualifier: exp.Identifier | None, scope: _Scope | None, node: exp.Column) -> tuple[list[Column], bool]:
+        """The columns of this name in the innermost place that has any, and whether they are too many to choose from."""
         if qualifier is not None:
-            yield from (column for column in self.columns_of(qualifier, scope, node) if column.name == name)
-            return
+            found = [column for column in self.columns_of(qualifier, scope, node) if column.name == name]
+            return found, len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous
         while scope is not None:
-            found = [column for columns in scope.sources.values() for column in columns if column.name == name]
-            if not found and name in scope.aliases:
-                found = [Column(name)]
+            by_source = [[column for column in columns if column.name == name] for columns in scope.sources.values()]
+            found = [column for columns in by_source for column in columns]
             if found:
-                yield from found
-                return
+                twice = sum(map(bool, by_source)) > 1 or (len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous)
+                return found, twice and name not in scope.merged
+            if name in scope.aliases:
+                return [Column(name)], False
             scope = scope.outer
-
-    def merged_in(self, name: str, scope: _Scope | None) -> set[str]:
-        while scope is not None:
-            if any(column.name == name for columns in scope.sources.values() for column in columns):
-                return scope.merged
-            scope = scope.outer
-        return set()
+        return [], False
 
     def columns_of(self, qualifier: exp.Identifier | None, scope: _Scope | None, node: exp.Expr) -> Columns:
         if qualifier is not None:

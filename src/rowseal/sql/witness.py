@@ -61,8 +61,8 @@ _FORMS: Final[Mapping[str, Mapping[Operator, tuple[str, ...]]]] = {
         Operator.IS_NOT_ONE_OF: ("{x} <> ALL(CAST(:v0 AS {k}[]))",),
         Operator.STARTS_WITH: ("STARTS_WITH({t}, CAST(:v0 AS TEXT))",),
         Operator.ENDS_WITH: ("RIGHT({t}, LENGTH(CAST(:v0 AS TEXT))) = CAST(:v0 AS TEXT)",),
-        Operator.CONTAINS: ("POSITION(CAST(:v0 AS TEXT) IN {t}) > 0",),
-        Operator.NOT_CONTAINS: ("POSITION(CAST(:v0 AS TEXT) IN {t}) = 0",),
+        Operator.CONTAINS: ("STRPOS({t}, CAST(:v0 AS TEXT)) > 0",),
+        Operator.NOT_CONTAINS: ("STRPOS({t}, CAST(:v0 AS TEXT)) = 0",),
     },
 }
 # Where text is compared by bytes, a first equality by the column's own collation may stand beside it, for the sake of an index.
