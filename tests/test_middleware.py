@@ -15,6 +15,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi import Request as FastRequest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -598,6 +600,56 @@ def test_requests_served_at_once_do_not_see_each_others_access(front: Front) -> 
     for tenant, seen in asyncio.run(all_at_once()):
         assert seen == str(tenant)
     assert "rowseal" not in shared_state
+
+
+# --- whatever is sent ---------------------------------------------------------------------------------------------------------------
+
+# The pieces of requests, well and badly made; {1} and {2} stand for valid tokens of two tenants, {f} for a forged one.
+NAMES = ["Authorization", "authorization", "Auth", "Authorization ", "Authorization_", "Content-Length", "Origin", "Access-Control-Request-Method", "Cookie"]
+VALUES = ["Bearer {1}", "Bearer {2}", "Bearer {f}", "bearer  {1}", "Basic {1}", "{1}", "{f}", "0", "7", "99999999", "POST", "", "Bearer", "\xff"]
+QUERIES = ["", "a=1", "access_token={1}", "t={2}", "%74={1}", "&&=", "x=%zz"]
+BODIES = ["", "{}", '{"integritySignature":"{1}"}', '{"integritySignature":"{2}","a":1}', '{"identityConfigIntegritySignature":"{f}"}', "[", "\xff" * 9_000]
+PATHS = ["/query", "/api", "/health", "/static/x", "/static/../api", "//health", "/", "", "/api/"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "OPTIONS", "HEAD", "options"]),
+    path=st.sampled_from(PATHS),
+    headers=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=3),
+    query=st.sampled_from(QUERIES),
+    body=st.lists(st.sampled_from(BODIES), min_size=1, max_size=2),
+)
+def test_whatever_is_sent_either_one_valid_token_came_or_the_app_was_not_reached(
+    front: Front, *, method: str, path: str, headers: list[tuple[str, str]], query: str, body: list[str]
+) -> None:
+    tokens = {"{1}": front.token(1), "{2}": front.token(2), "{f}": front.forged()}
+
+    def filled(text: str) -> str:
+        for mark, token in tokens.items():
+            text = text.replace(mark, token)
+        return text
+
+    app, spy = gated(front, open_paths=["/health", "/static/*"], auth_header=True, body_token_paths=["/api"])
+    sent = [(name, filled(value)) for name, value in headers]
+    answer = ask(app, path, method=method, headers=sent, query=filled(query).encode(), body=[filled(part).encode("latin-1") for part in body])
+
+    assert answer.status != 500
+    if not spy.scopes:
+        assert answer.header("content-type") == "application/problem+json"
+        assert answer.status in {400, 401, 413}
+        return
+    [scope] = spy.scopes
+    access = scope["state"].get("rowseal")
+    if access is not None:
+        given = {mark for mark in ("{1}", "{2}") if any(mark in text for text in [*(value for _, value in headers), *body])}
+        assert str(access.grant.filters["orders"][0][0].value) in {mark[1] for mark in given}
+        assert not {b"authorization", b"auth"} & {name for name, _ in scope["headers"]}
+        assert not any(token.encode() in scope["query_string"] for token in tokens.values())
+        assert path != "/api" or not any(token.encode() in part for token in tokens.values() for part in spy.bodies)
+    else:
+        preflight = {"Origin", "Access-Control-Request-Method"} <= {name for name, _ in headers} and method == "OPTIONS"
+        assert path in {"/health", "/static/x"} or (preflight and answer.body == b"")
 
 
 # --- mounted --------------------------------------------------------------------------------------------------------------------
