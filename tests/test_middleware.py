@@ -690,6 +690,27 @@ def test_a_fastapi_app_needs_one_line(front: Front, tenant: int, rows: list[list
     assert ask(app, headers=[bearer(front.token())], body=b"x" * 70_000).code == "body_too_large"
 
 
+def test_each_query_leaves_one_decision_that_tells_who_and_what_and_no_secret(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    async def query(request: Request) -> Response:
+        result = await request.state.rowseal.aexecute((await request.json())["sql"])
+        return JSONResponse(len(result.rows))
+
+    app = Starlette(routes=[Route("/query", query, methods=["POST"])], middleware=[Middleware(GateMiddleware, gate=front.gate, server_timing=True)])
+    token, sql = front.token(), "SELECT amount FROM orders WHERE amount > 4711"
+    with caplog.at_level(logging.INFO):
+        answers = [ask(app, headers=[bearer(token)], body=json.dumps({"sql": text}).encode()) for text in (sql, "SELECT 1 FROM nowhere")]
+    allowed, refused = [json.loads(entry.message) for entry in caplog.records if entry.name == "rowseal.decisions"]
+    assert [record["request_id"] for record in (allowed, refused)] == [answer.header("x-request-id") for answer in answers]
+    assert (allowed["code"], allowed["status"], allowed["datasets"], allowed["rows"], allowed["truncated"]) == ("allowed", 200, ["orders"], 0, False)
+    assert (refused["code"], refused["status"], refused["datasets"], refused["rows"]) == ("dataset_unknown", 403, [], None)
+    assert allowed["key"] == "front"
+    assert allowed["token"] == front.gate.verify(token).grant.digest[:12]
+    assert list(allowed["stages"]) == ["verify", "admit", "secure", "witness", "execute"]
+    assert [part.partition(";")[0] for part in (answers[0].header("server-timing") or "").split(", ")] == list(allowed["stages"])
+    for secret in (token, "4711", "SELECT", "nowhere", "tenant_id"):
+        assert secret not in caplog.text
+
+
 # --- over a real server -------------------------------------------------------------------------------------------------------------
 
 
