@@ -167,6 +167,8 @@ def test_sqlite_values_keep_their_type(sqlite_url: Callable[..., str]) -> None:
         ("interval '1 day 2 hours'", "P1DT2H"),
         ("int4range(1, 5)", "[1,5)"),
         ("inet '10.0.0.1'", "10.0.0.1"),
+        ("ROW(1, 'a')", "(1,a)"),
+        ("array[interval '1 day']", ["P1D"]),
     ],
 )
 def test_postgres_values_keep_their_type(ground: Ground, expression: str, value: object) -> None:
@@ -449,6 +451,25 @@ def test_an_answer_beyond_the_byte_limit_is_refused(ground: Ground) -> None:
     assert database.execute(forge(ground.dialect, "SELECT 1")).rows == [(1,)]
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("dialect", ["postgres"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "repeat('x', 100000)",
+        "ROW(repeat('x', 100000))",
+        "array[array[repeat('x', 100000)]]",
+        "json_build_object('a', repeat('x', 100000))",
+        "repeat('9', 100000)::numeric",
+        "decode(repeat('00', 100000), 'hex')",
+    ],
+    ids=["text", "row", "array", "json", "numeric", "bytes"],
+)
+def test_no_value_is_too_nested_to_be_weighed(ground: Ground, value: str) -> None:
+    with pytest.raises(BudgetExceeded):
+        ground.open(result_bytes=1_000_000).execute(forge("postgres", f"SELECT {value} FROM pg_catalog.generate_series(1, 40)"))
+
+
 @BOTH
 def test_more_queries_at_once_than_allowed_are_refused(ground: Ground) -> None:
     database = ground.open(concurrent=1, seconds=1.5)
@@ -615,9 +636,17 @@ def test_a_lone_surrogate_stays_the_escape_that_it_was() -> None:
     assert json.loads(to_json(Result(("a",), [("\ud800",)], truncated=False)))["rows"] == [["\ud800"]]
 
 
-def test_a_type_that_json_cannot_carry_refuses_the_answer() -> None:
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [object(), [object()], {"a": object()}, nested(5000)], ids=["type", "in a list", "in an object", "depth"])
+def test_what_json_cannot_carry_refuses_the_answer(value: object) -> None:
     with pytest.raises(EngineFailed) as caught:
-        to_json(Result(("a",), [(object(),)], truncated=False))
+        to_json(Result(("a",), [(value,)], truncated=False))
     assert "cast" in caught.value.hint
 
 

@@ -48,7 +48,7 @@ _SETTINGS: Final = {
     "client_min_messages": "error",  # a notice may quote a value
     "application_name": "rowseal",
 }
-_AS_TEXT: Final = ("interval", "inet", "cidr")  # and every range: Python has no value that says the same
+_AS_TEXT: Final = ("interval", "inet", "cidr", "record")  # and every range: no type of JSON or of Python's own says the same
 # SQLSTATE classes that say nothing about the query: connection, resources, operator, system, deadlock or serialization, a lock not got
 _UNAVAILABLE: Final = ("08", "53", "57", "58", "XX", "40", "55P03", "25P03", "28", "3D")
 

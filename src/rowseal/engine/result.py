@@ -30,16 +30,13 @@ class Result:
 
 def weigh(row: tuple[Any, ...]) -> int:
     """About how many bytes the row takes, good to a small factor: what counts is that no value is free, however it nests."""
-    total = 0
+    total = 8 * len(row)
     for value in row:
         kind = type(value)
-        if kind is str or kind is bytes:
+        if kind is str:
             total += len(value)
-        elif kind is Decimal:
-            total += value.__sizeof__()  # a numeric may have 100,000 digits
-        elif kind is list or kind is dict:
-            total += len(repr(value))
-        total += 8
+        elif kind not in _LIGHT:
+            total += _WEIGH.get(kind, _by_repr)(value)
     return total
 
 
@@ -48,10 +45,14 @@ def to_json(result: Result) -> bytes:
 
     Numbers stay JSON numbers with all their digits, so a reader that needs more than a double must parse them as decimals. NaN and
     the infinities, which JSON lacks, become null. Dates, times and timestamps are ISO 8601 (with an offset where the database has one),
-    UUIDs text, bytes Base64 (RFC 4648, section 4). Raises `EngineFailed` for a value of another type.
+    UUIDs text, bytes Base64 (RFC 4648, section 4). Raises `EngineFailed` for a value of another type, or nested hundreds deep.
     """
     columns = ",".join(map(encode_basestring, result.columns))
-    rows = ",".join([f"[{','.join([_ENCODE[type(value)](value) for value in row])}]" for row in result.rows])
+    encode = _ENCODE
+    try:
+        rows = ",".join([f"[{','.join([encode[type(value)](value) for value in row])}]" for row in result.rows])
+    except (KeyError, RecursionError):
+        raise EngineFailed("query_failed", "a column of the answer has a type or a depth that JSON cannot carry", hint="cast the column to text") from None
     text = f'{{"columns":[{columns}],"rows":[{rows}],"truncated":{"true" if result.truncated else "false"}}}'
     # a lone surrogate, which a `json` column may hold, has no UTF-8: it goes out as the \udXXX escape that it came in as
     return text.encode("utf-8", "backslashreplace")
@@ -77,27 +78,25 @@ def _dict(values: dict[str, Any]) -> str:
     return f"{{{','.join([f'{encode_basestring(name)}:{_ENCODE[type(value)](value)}' for name, value in values.items()])}}}"
 
 
-class _Encoders(dict[type, Callable[[Any], str]]):
-    """By exact type; a type that is not here refuses the answer."""
-
-    def __missing__(self, kind: type) -> Callable[[Any], str]:
-        raise EngineFailed("query_failed", "a column of the answer has a type that JSON cannot carry", hint="cast the column to text")
+def _by_repr(value: object) -> int:
+    return len(repr(value))
 
 
-_ENCODE: Final = _Encoders(
-    {
-        str: encode_basestring,
-        int: int.__repr__,
-        float: _float,
-        Decimal: _decimal,
-        bool: lambda value: "true" if value else "false",
-        type(None): lambda _: "null",
-        datetime: _iso,
-        date: _iso,
-        time: _iso,
-        UUID: lambda value: f'"{value}"',
-        bytes: lambda value: f'"{b64encode(value).decode()}"',
-        list: _list,
-        dict: _dict,
-    }
-)
+_LIGHT: Final = frozenset({int, float, bool, type(None), datetime, date, time, UUID})
+_WEIGH: Final[dict[type, Callable[[Any], int]]] = {bytes: len, Decimal: Decimal.__sizeof__}  # a numeric may have 100,000 digits
+# by exact type; a type that is not here refuses the answer
+_ENCODE: Final[dict[type, Callable[[Any], str]]] = {
+    str: encode_basestring,
+    int: int.__repr__,
+    float: _float,
+    Decimal: _decimal,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "null",
+    datetime: _iso,
+    date: _iso,
+    time: _iso,
+    UUID: lambda value: f'"{value}"',
+    bytes: lambda value: f'"{b64encode(value).decode()}"',
+    list: _list,
+    dict: _dict,
+}
