@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import BaseModel
 from sqlalchemy import make_url
 
 from rowseal.catalog import ClaimFilter, ConfigFilter, FieldType, Guard, Limits, Storage, ThroughFilter
@@ -507,3 +508,13 @@ def test_the_sample_configuration_loads() -> None:
     if not (sample.parent / "sample_engine" / "shop.db").is_file() or not (sample.parent / "sample_engine" / "keys" / "public.pem").is_file():
         pytest.skip("the sample's database or keys are not made yet; `make demo` makes them")
     assert "orders" in load(sample, environ={}).catalog.datasets
+
+
+def test_the_reference_names_every_key_that_a_file_may_have() -> None:
+    from rowseal.catalog import document
+
+    reference = (Path(__file__).parent.parent / "docs" / "reference" / "datasets-yaml.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+):?`", reference)) | set(re.findall(r"[{ ]([a-z_]+):", reference))
+    models = [each for each in vars(document).values() if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel]
+    assert len(models) == 10
+    assert {key for model in models for key in model.model_fields} - named == set()
