@@ -40,7 +40,14 @@ BOTH = pytest.mark.parametrize("dialect", ["sqlite", pytest.param("postgres", ma
 def forge(dialect: str, *parts: str, params: dict[str, Any] | None = None, reads: Reads | None = None, row_limit: int = 100) -> SecuredQuery:
     """A SecuredQuery that nobody secured: `parts` alternate text and the name of a bind."""
     return SecuredQuery._sealed(
-        sql._SEAL, dialect=dialect, pieces=parts[::2], names=parts[1::2], params=params or {}, reads=reads if reads is not None else ORDERS, row_limit=row_limit
+        sql._SEAL,
+        dialect=dialect,
+        pieces=parts[::2],
+        names=parts[1::2],
+        params=params or {},
+        datasets=(),
+        reads=reads if reads is not None else ORDERS,
+        row_limit=row_limit,
     )
 
 

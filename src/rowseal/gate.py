@@ -7,13 +7,17 @@ execute:  engine (502, 504) -> Result
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio.to_thread
 
+from rowseal import decisions
 from rowseal.catalog import Catalog
 from rowseal.catalog.load import Configuration, load
 from rowseal.engine import Database, Result
@@ -30,7 +34,8 @@ from rowseal.tokens import Verifier
 
 __all__ = ["Access", "Gate"]
 
-Clock = Callable[[], float]
+_log: Final = logging.getLogger("rowseal")
+Clock: TypeAlias = Callable[[], float]
 _SEAL: Final = object()
 
 
@@ -42,8 +47,12 @@ class Gate:
         self.clock = clock
         self.dialect = DIALECTS[self.catalog.dialect]
         self.datasets = DatasetLookup(self.catalog.datasets, self.dialect)
-        self.database = Database(self.catalog.database, dialect=self.catalog.dialect, limits=self.catalog.limits)
-        self._verifier = Verifier(configuration.token_rules, token_bytes=self.catalog.limits.token_bytes)
+        limits = self.catalog.limits
+        self.database = Database(self.catalog.database, dialect=self.catalog.dialect, limits=limits)
+        self._verifier = Verifier(configuration.token_rules, token_bytes=limits.token_bytes)
+        self._body_verifier = Verifier(configuration.token_rules, token_bytes=limits.body_token_bytes)
+        tables = {(dataset.schema, dataset.table) for dataset in self.catalog.datasets.values()}
+        self.database.check_role(tables, allow_privileged=self.catalog.allow_privileged_role, file=str(configuration.path))
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, clock: Clock = time.time) -> Gate:
@@ -53,10 +62,14 @@ class Gate:
         """
         return cls(load(path), clock=clock)
 
-    def verify(self, token: str) -> Access:
-        """Prove who the bearer is. Raises TokenRefused, and nothing else."""
-        claims = self._verifier.verify(token, now=self.clock())
-        return Access._sealed(_SEAL, self, read_grant(claims, self._verifier.rules_of(claims)))
+    def verify(self, token: str, *, from_body: bool = False) -> Access:
+        """Prove who the bearer is. Raises TokenRefused, and nothing else.
+
+        `from_body`: the token came in a body, where it may have `limits.body_token_bytes` instead of `limits.token_bytes`.
+        """
+        verifier = self._body_verifier if from_body else self._verifier
+        claims = verifier.verify(token, now=self.clock())
+        return Access._sealed(_SEAL, self, read_grant(claims, verifier.rules_of(claims)))
 
     def close(self) -> None:
         """Give every connection back."""
@@ -92,26 +105,78 @@ class Access:
     def secure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> SecuredQuery:
         """The query with this token's policy bound into every read.
 
-        `params` has a value for each `:name` in the SQL; `dataset` says that the query reads this dataset only.
+        `params` has a value for each `:name` in the SQL; `dataset` is the id of the one dataset that the query reads.
         Raises TokenRefused (expired), QueryRefused, AccessRefused, or OurBug.
         """
-        if self._gate.clock() >= self.grant.expires_at:
+        with self._recorded() as record:
+            query = self._secure(sql, params, dataset, record.trail)
+            record.datasets = query.datasets
+            return query
+
+    def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
+        """Secure the query and run it. Also raises EngineFailed, TimedOut, BudgetExceeded."""
+        with self._recorded() as record:
+            query = self._secure(sql, params, dataset, record.trail)
+            record.datasets = query.datasets
+            with record.trail.stage("execute"):
+                record.result = self._gate.database.execute(query)
+            return record.result
+
+    async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
+        """`execute` in a worker thread, for handlers that run in an event loop."""
+        return await anyio.to_thread.run_sync(self.execute, sql, params, dataset)
+
+    def _secure(self, sql: str, params: Mapping[str, Any] | None, dataset: str | None, trail: decisions.Trail) -> SecuredQuery:
+        gate, limits = self._gate, self._gate.catalog.limits
+        if gate.clock() >= self.grant.expires_at:
             raise TokenRefused("token_expired")
-        gate, catalog = self._gate, self._gate.catalog
         try:
-            parsed = admit(sql, params, gate.dialect, catalog.limits, catalog.functions)
-            draft = secure(parsed, self._policy, gate.datasets, catalog.limits, only=dataset)
-            return attest(draft, self._policy)
+            with trail.stage("admit"):
+                parsed = admit(sql, params, gate.dialect, limits, gate.catalog.functions)
+            with trail.stage("secure"):
+                draft = secure(parsed, self._policy, gate.datasets, limits, only=dataset)
+            with trail.stage("witness"):
+                return attest(draft, self._policy)
         except Refused:
             raise
         except Exception as error:
             # INVARIANT: whatever a dependency raises, nothing runs.
             raise OurBug(f"securing failed with {type(error).__name__}") from error
 
-    def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
-        """Secure the query and run it. Also raises EngineFailed, TimedOut, BudgetExceeded."""
-        return self._gate.database.execute(self.secure(sql, params, dataset))
+    @contextmanager
+    def _recorded(self) -> Iterator[_Record]:
+        """Write one decision, whatever comes of it."""
+        record = _Record(decisions.trail())
+        code, status = "our_bug", 500  # what is neither a Refused nor an answer: a cancellation, or a mistake of ours
+        try:
+            yield record
+            code, status = decisions.ALLOWED, 200
+        except Refused as refusal:
+            code, status = refusal.code, refusal.status
+            if isinstance(refusal, OurBug):
+                _log.error("nothing ran: %s", refusal.internal)
+            raise
+        finally:
+            result = record.result
+            decisions.emit(
+                decisions.Decision(
+                    request_id=record.trail.request_id,
+                    code=code,
+                    status=status,
+                    token=self.grant.digest[:12],
+                    key=self.grant.key.id,
+                    datasets=record.datasets,
+                    stages=record.trail.stages,
+                    rows=None if result is None else len(result.rows),
+                    truncated=None if result is None else result.truncated,
+                )
+            )
 
-    async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
-        """`execute` in a worker thread, for handlers that run in an event loop."""
-        return await anyio.to_thread.run_sync(self.execute, sql, params, dataset)
+
+@dataclass(slots=True)
+class _Record:
+    """What is known of one query so far."""
+
+    trail: decisions.Trail
+    datasets: tuple[str, ...] = ()
+    result: Result | None = None

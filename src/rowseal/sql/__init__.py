@@ -53,7 +53,7 @@ class SecuredQuery:
     """A query that was admitted, secured and witnessed. Holding one is the proof: only `witness` makes one, and engines take nothing else.
 
     `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
-    `reads` says which guard may read which physical tables. `row_limit` is the largest number of rows to hand out: the text asks
+    `datasets` are the ids of what it reads, `reads` says which guard may read which physical tables. `row_limit` is the largest number of rows to hand out: the text asks
     for one more, so that the engine can tell a full answer from a cut one.
     """
 
@@ -61,6 +61,7 @@ class SecuredQuery:
     pieces: tuple[str, ...]
     names: tuple[str, ...]
     params: Mapping[str, Any] = field(repr=False)
+    datasets: tuple[str, ...]
     reads: Reads
     row_limit: int
 

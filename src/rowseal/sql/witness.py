@@ -101,7 +101,14 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
     if set(names) != draft.params.keys():
         _fail("the binds of the text are not those of the values")
     return SecuredQuery._sealed(
-        _SEAL, dialect=draft.dialect, pieces=tuple(parts[0::2]), names=names, params=draft.params, reads=reads, row_limit=draft.row_limit
+        _SEAL,
+        dialect=draft.dialect,
+        pieces=tuple(parts[0::2]),
+        names=names,
+        params=draft.params,
+        datasets=tuple(dict.fromkeys(guard.dataset for guard in draft.guards)),
+        reads=reads,
+        row_limit=draft.row_limit,
     )
 
 
