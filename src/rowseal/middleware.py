@@ -155,7 +155,7 @@ class GateMiddleware:
 _NO_WEBSOCKET: Final = QueryRefused("path_closed", "websockets are not open here")
 
 
-class _ClientGone(Exception):  # noqa: N818 - no error: there is nobody left to answer
+class _ClientGone(Exception):
     pass
 
 
