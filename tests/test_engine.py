@@ -273,6 +273,19 @@ def test_a_setting_does_not_outlive_its_query(ground: Ground) -> None:
     assert ground.run("SELECT current_setting('search_path')").rows == [("pg_catalog",)]
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("dialect", ["postgres"])
+def test_a_transaction_is_read_only_even_where_the_connection_s_own_default_is_not(ground: Ground) -> None:
+    database = ground.open(concurrent=1)
+    with database._engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        pid = driver.info.backend_pid
+        driver.execute("SET default_transaction_read_only = off")
+        driver.commit()
+    assert database.execute(forge("postgres", "SELECT pg_backend_pid(), current_setting('transaction_read_only')")).rows == [(pid, "on")]
+
+
 # --- SQLite's authorizer as a witness ----------------------------------------------------------------------------------------------------------
 
 G1 = '"__g1"("id", "region") AS NOT MATERIALIZED (SELECT b."id", b."region" FROM "main"."orders" AS b WHERE b."tenant" = 1)'
@@ -362,6 +375,7 @@ def test_sqlite_denies_what_no_guard_reads(ground: Ground, query: str, caplog: p
     reads = {**ORDERS, "__g2": frozenset({("main", "items")})} if "__g2" in query else ORDERS
     refused = ground.refused(query, reads=reads)
     assert isinstance(refused, OurBug)
+    assert refused.__context__ is None  # where SQLite's own words would stand
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "orders" not in caplog.text.replace("test_", "")
     assert ground.run(f"WITH {G1} SELECT count(*) FROM __g1").rows == [(2,)]
@@ -403,6 +417,9 @@ def test_sqlite_cannot_write_even_where_the_authorizer_would_let_it(sqlite_url: 
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.set_authorizer(None)
+        with pytest.raises(Exception, match="readonly"):
+            driver.execute("DELETE FROM orders")
+        driver.execute("PRAGMA query_only = OFF")
         with pytest.raises(Exception, match="readonly"):
             driver.execute("DELETE FROM orders")
         with pytest.raises(Exception, match="too many attached"):
