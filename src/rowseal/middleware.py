@@ -127,17 +127,17 @@ class GateMiddleware:
         if takes_body:
             body, in_body = split_body(await _read(receive))
             token = one_token(found + in_body, in_query=in_query)
-            access = access or self._verify(token)
+            access = access or self._verify(token, from_body=True)
             receive = _replay(body, receive)
             if length is not None:
                 headers = [(name, str(len(body)).encode() if name.lower() == b"content-length" else value) for name, value in headers]
         reply.guarded = True
         return {**scope, "state": {**state, "rowseal": access}, "headers": split_headers(headers, auth_header=self._auth_header)}, receive, reply.send
 
-    def _verify(self, token: str) -> Access:
+    def _verify(self, token: str, *, from_body: bool = False) -> Access:
         # Inline: a signature takes less than handing it to a thread would.
         with decisions.trail().stage("verify"):
-            return self._gate.verify(token)
+            return self._gate.verify(token, from_body=from_body)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope["path"], scope.get("root_path", ""))

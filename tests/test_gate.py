@@ -1,0 +1,115 @@
+"""One request from top to bottom, as a library caller sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import rowseal
+from asgi import Front
+from rowseal import errors, gate
+from rowseal.gate import Access, Gate
+
+ALL = "SELECT order_id FROM orders ORDER BY order_id"
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Front:
+    return Front(tmp_path)
+
+
+def test_two_bearers_ask_the_same_and_get_their_own_rows(front: Front) -> None:
+    assert front.gate.verify(front.token(1)).execute(ALL).rows == [(1,), (2,)]
+    assert front.gate.verify(front.token(2)).execute(ALL).rows == [(3,), (4,)]
+
+
+def test_many_bearers_at_once_never_see_each_other_s_rows(front: Front) -> None:
+    """One gate, one pool of connections, eight threads."""
+    expected = {1: [(1,), (2,)], 2: [(3,), (4,)]}
+    opened = {tenant: front.gate.verify(front.token(tenant)) for tenant in expected}
+    with ThreadPoolExecutor(8) as pool:
+        asked = [(tenant, pool.submit(opened[tenant].execute, ALL)) for _ in range(100) for tenant in expected]
+        assert all(answer.result().rows == expected[tenant] for tenant, answer in asked)
+
+
+def test_an_access_ends_with_its_token(tmp_path: Path) -> None:
+    """Expiry is judged at every use, not only when the token came in."""
+    now = time.time()
+    moments = iter([now, now, now + 601, now + 601])
+    front = Front(tmp_path)
+    access = Gate.from_yaml(tmp_path / "datasets.yaml", clock=lambda: next(moments)).verify(front.token(minutes=10))
+    assert access.execute(ALL).rows
+    for use in (access.secure, access.execute):
+        with pytest.raises(errors.TokenRefused, match="token_expired"):
+            use(ALL)
+
+
+def test_a_token_from_a_body_has_a_bound_of_its_own(front: Front, tmp_path: Path) -> None:
+    file = tmp_path / "datasets.yaml"
+    file.write_text(file.read_text().replace("sql_bytes: 2000,", "token_bytes: 100,"))
+    opened = Gate.from_yaml(file)
+    with pytest.raises(errors.TokenRefused, match="token_too_large"):
+        opened.verify(front.token())
+    assert opened.verify(front.token(), from_body=True).execute(ALL).rows == [(1,), (2,)]
+
+
+def test_a_query_for_one_dataset_reads_that_dataset_only(front: Front) -> None:
+    access = front.gate.verify(front.token())
+    assert access.execute(ALL, dataset="orders").rows == [(1,), (2,)]
+    with pytest.raises(errors.AccessRefused, match="dataset_not_asked"):
+        access.execute(ALL, dataset="customers")
+
+
+def test_the_event_loop_runs_queries_in_threads(front: Front) -> None:
+    access = front.gate.verify(front.token())
+
+    async def both() -> list[rowseal.Result]:
+        return await asyncio.gather(access.aexecute(ALL), access.aexecute("SELECT COUNT(*) FROM orders WHERE amount > :least", {"least": 15}))
+
+    first, second = asyncio.run(both())
+    assert (first.rows, second.rows) == ([(1,), (2,)], [(1,)])
+
+
+def test_an_exception_of_a_dependency_is_a_refusal_and_nothing_runs(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = front.gate.verify(front.token())
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("secret of a dependency")
+
+    monkeypatch.setattr(gate, "secure", broken)
+    with pytest.raises(errors.OurBug) as refused:
+        access.execute(ALL)
+    assert "secret" not in f"{refused.value} {refused.value.detail} {refused.value.hint}"
+
+
+def test_each_query_leaves_one_decision(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    access = front.gate.verify(front.token())
+    with caplog.at_level(logging.INFO, "rowseal.decisions"):
+        access.execute(ALL)
+        access.secure(ALL)
+        with pytest.raises(errors.Refused):
+            access.execute("SELECT 'a value of the bearer' FROM salaries")
+    ran, secured, refused = [json.loads(record.message) for record in caplog.records if record.name == "rowseal.decisions"]
+    assert (ran["code"], ran["datasets"], ran["rows"], ran["truncated"], ran["key"]) == ("allowed", ["orders"], 2, False, "front")
+    assert list(ran["stages"]) == ["admit", "secure", "witness", "execute"]
+    assert (secured["code"], secured["rows"]) == ("allowed", None)
+    assert (refused["code"], refused["status"]) == ("dataset_unknown", 403)
+    assert "a value of the bearer" not in caplog.text
+
+
+def test_nothing_but_the_gate_makes_an_access(front: Front) -> None:
+    with pytest.raises(TypeError):
+        Access(front.gate, None)
+    with pytest.raises(TypeError):
+        Access._sealed(object(), front.gate, front.gate.verify(front.token()).grant)
+
+
+def test_the_public_names_are_these() -> None:
+    """Adding one is a promise, removing one breaks somebody."""
+    assert rowseal.__all__ == ["Access", "Gate", "GateMiddleware", "Result", "SecuredQuery", "Signer", "errors"]
