@@ -85,6 +85,8 @@ CODES: Final[dict[str, Code]] = {
     ),
     "guard_unmet": Code(403, "the token does not restrict a field that this dataset's guard demands", "restrict the guarded field in every OR branch"),
     "claim_required": Code(403, "this dataset needs a claim that the token lacks", "sign the claim that the dataset's filter names"),
+    # 400: the request and its SQL
+    "request_malformed": Code(400, "the request's body is not what this path expects", "send a JSON object with `sql`"),
     "sql_empty": Code(400, "there is no SQL to run", "send one SELECT"),
     "sql_not_one_select": Code(400, "only a single SELECT is accepted", "send one SELECT; no other statement, no second one"),
     "sql_syntax": Code(400, "the SQL could not be parsed", "check the SQL against the database's dialect"),

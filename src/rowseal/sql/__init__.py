@@ -53,8 +53,8 @@ class SecuredQuery:
     """A query that was admitted, secured and witnessed. Holding one is the proof: only `witness` makes one, and engines take nothing else.
 
     `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
-    `datasets` are the ids of what it reads, `reads` says which guard may read which physical tables. `row_limit` is the largest number of rows to hand out: the text asks
-    for one more, so that the engine can tell a full answer from a cut one.
+    `datasets` are the ids of what it reads, `reads` says which guard may read which physical tables. `row_limit` is the largest number
+    of rows to hand out: the text asks for one more, so that the engine can tell a full answer from a cut one.
     """
 
     dialect: str
