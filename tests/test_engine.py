@@ -419,6 +419,7 @@ def test_sqlite_cannot_write_even_where_the_authorizer_would_let_it(sqlite_url: 
         driver.set_authorizer(None)
         with pytest.raises(Exception, match="readonly"):
             driver.execute("DELETE FROM orders")
+        assert driver.execute("PRAGMA query_only").fetchall() == [(1,)]
         driver.execute("PRAGMA query_only = OFF")
         with pytest.raises(Exception, match="readonly"):
             driver.execute("DELETE FROM orders")
