@@ -16,7 +16,6 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rowseal.catalog import Limits
-from rowseal.engine.postgres import PostgresDriver
 from rowseal.engine.result import Result, to_json, weigh
 from rowseal.engine.sqlite import SQLiteDriver
 from rowseal.errors import BudgetExceeded, EngineFailed, Misconfigured, OurBug, Problem, Refused
@@ -41,7 +40,14 @@ class _Driver(Protocol):
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]: ...
 
 
-_DRIVERS: Final[dict[str, type[SQLiteDriver | PostgresDriver]]] = {"sqlite": SQLiteDriver, "postgres": PostgresDriver}
+def _driver(dialect: str, url: URL, limits: Limits) -> _Driver:
+    if dialect == "sqlite":
+        return SQLiteDriver(url, limits)
+    if dialect == "postgres":
+        from rowseal.engine.postgres import PostgresDriver  # noqa: PLC0415 -- psycopg is an extra: who only uses SQLite may lack it
+
+        return PostgresDriver(url, limits)
+    raise ValueError("the dialect must be one of postgres, sqlite")
 
 
 class Database:
@@ -49,10 +55,8 @@ class Database:
 
     def __init__(self, url: str | URL, *, dialect: str, limits: Limits) -> None:
         """Opens nothing yet. `dialect` is sqlglot's name. Raises `ValueError` for a URL or dialect that is not supported."""
-        if dialect not in _DRIVERS:
-            raise ValueError(f"the dialect must be one of {', '.join(sorted(_DRIVERS))}")
         self._limits = limits
-        self._driver: _Driver = _DRIVERS[dialect](make_url(url), limits)
+        self._driver = _driver(dialect, make_url(url), limits)
         self._slots = threading.BoundedSemaphore(limits.concurrent)
         # last in, first out: a quiet server keeps few connections warm; one more than the slots, for `check_role`
         pool = {"pool_size": limits.concurrent, "max_overflow": 1, "pool_timeout": 1.0, "pool_use_lifo": True, "pool_recycle": _RECYCLE_SECONDS}
