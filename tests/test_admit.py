@@ -53,6 +53,8 @@ REFUSED = [
     (BOTH, "SELECT id FROM orders LIMIT (SELECT 1)", "construct_refused"),
     (BOTH, "SELECT ? FROM orders", "construct_refused"),
     (BOTH, "SELECT 1 WHERE 1 = 2 = 3", "construct_refused"),
+    (BOTH, "SELECT SUM(id) OVER (ROWS BETWEEN -1 PRECEDING AND CURRENT ROW) FROM orders", "construct_refused"),
+    (BOTH, "SELECT SUM(id) OVER (ROWS BETWEEN id PRECEDING AND CURRENT ROW) FROM orders", "construct_refused"),
     (BOTH, "SELECT 3 NOT IN (0, 1) <> 1", "construct_refused"),
     (("postgres",), "SELECT 'a' || 1 + 2", "construct_refused"),
 ]

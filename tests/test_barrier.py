@@ -17,6 +17,7 @@ BOTH = [
     ("SELECT id FROM orders WHERE region LIKE 'E%'", FREE),
     ("SELECT id FROM orders WHERE region LIKE 'E\\%'", FENCED),  # an escape at the end raises, on rows that get that far
     ("SELECT id FROM orders WHERE region LIKE region", FENCED),
+    (f"SELECT id FROM orders WHERE region LIKE '{'x' * 300}'", FENCED),  # too long a pattern raises, once there is a row
     ("SELECT 10 / amount, CAST(region AS INTEGER) FROM orders", FREE),  # the SELECT list is computed after the filter
     ("SELECT SUM(10 / amount) FROM orders GROUP BY amount + 1 ORDER BY 10 / SUM(amount)", FREE),
     ("SELECT region FROM orders GROUP BY region HAVING 10 / SUM(amount) > 1", FREE),
@@ -38,6 +39,13 @@ POSTGRES = [
     ("SELECT id FROM orders WHERE placed_at + INTERVAL '1 day' > CURRENT_DATE", FENCED),
     ("SELECT id FROM orders WHERE price = ratio", FENCED),  # numeric to double precision can overflow
     ("SELECT id FROM orders WHERE price = amount", FREE),
+    ("SELECT a.id FROM orders AS a JOIN (SELECT ratio AS price FROM orders) AS b USING (price)", FENCED),
+    ("SELECT a.id FROM orders AS a JOIN (SELECT amount AS price FROM orders) AS b USING (price)", FREE),
+    ("SELECT x FROM (SELECT price AS x FROM orders UNION ALL SELECT ratio FROM orders) AS s WHERE x > 1", FENCED),
+    ("SELECT x FROM (SELECT price AS x FROM orders UNION ALL SELECT price FROM orders) AS s WHERE x > 1", FREE),
+    ("SELECT price FROM orders UNION ALL SELECT ratio FROM orders", FREE),  # outermost: nothing can be pushed into the arms
+    ("SELECT x FROM (SELECT LAG(price, 1, ratio) OVER (ORDER BY id) AS x FROM orders) AS s", FENCED),
+    ("SELECT id FROM orders WHERE placed_at > CAST('294276-12-31' AS TIMESTAMPTZ) + INTERVAL '9999 days'", FENCED),
     ("SELECT o.id FROM orders AS o JOIN customers AS c ON 10 / o.amount = c.id", FENCED),
     ("SELECT region FROM orders GROUP BY region, amount HAVING 10 / amount > 1", FENCED),  # without an aggregate it may run as a WHERE
     ("SELECT id FROM orders WHERE amount = (SELECT amount FROM customers AS c JOIN orders AS i ON c.id = i.id)", FENCED),  # a second row raises

@@ -341,6 +341,13 @@ def _format(node: exp.Expr) -> None:
         raise QueryRefused("construct_refused", "a date format is accepted only as a literal of the common parts (year to second)", **position(node))
 
 
+def _frame(node: exp.Expr) -> None:
+    # A negative or null offset raises, but only once there is a row.
+    for side in (node.args.get("start"), node.args.get("end")):
+        if isinstance(side, exp.Expr) and not (isinstance(side, exp.Literal) and str(side.this).isdigit() and not side.args.get("is_string")):
+            raise QueryRefused("construct_refused", "a window's frame takes whole numbers", **position(node.parent or node))
+
+
 def _array(node: exp.Expr) -> None:
     if any(isinstance(member, exp.Array) for member in node.expressions):
         raise QueryRefused("construct_refused", "an array of arrays is not accepted", **position(node))
@@ -361,6 +368,7 @@ _CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.CTE: _cte,
     exp.TimeToStr: _format,
     exp.Array: _array,
+    exp.WindowSpec: _frame,
 }
 # Classes whose text is data or a name and is judged above, not a keyword.
 _TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.Var, exp.Anonymous, exp.JSONPathKey, exp.JSONPathSubscript})

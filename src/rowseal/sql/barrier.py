@@ -48,7 +48,8 @@ _SQLITE_NAMED: Final = frozenset({"total", "julianday", "unixepoch", "strftime",
 
 # PostgreSQL raises for nearly everything; what is left beside comparisons can only go wrong for every row alike.
 _POSTGRES: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
-_MOMENTS: Final = (exp.CurrentDate, exp.CurrentTimestamp, exp.Cast)
+MAX_PATTERN: Final = 200  # characters; far below SQLITE_LIMIT_LIKE_PATTERN_LENGTH, which counts bytes
+_SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
 _EXACT_NUMBERS: Final = frozenset({Storage.INTEGER, Storage.DECIMAL})
 # Storages between which PostgreSQL compares without an implicit cast that could raise (numeric to double precision can).
 _COMPARABLE: Final = (
@@ -61,6 +62,8 @@ _COMPARABLE: Final = (
 
 def needs_fence(tree: exp.Query, names: Names, dialect: Dialect) -> bool:
     """Whether any exposed part of the query could raise."""
+    if dialect.name == "postgres" and any(not _alike([left.storage, right.storage]) for left, right in names.merges):
+        return True
     return any(not _infallible(node, names, dialect) for root in _exposed(tree, dialect) for node in root.walk())
 
 
@@ -127,13 +130,23 @@ def _infallible(node: exp.Expr, names: Names, dialect: Dialect) -> bool:
         return _comparable(node, names)
     if kind is exp.Cast:
         return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
+    if kind in _SET_OPERATIONS:
+        return _alike_by_column(node, names)
+    if kind in (exp.Lag, exp.Lead):
+        return isinstance(node.args.get("default"), (exp.Literal, exp.Null, type(None)))  # another type's default would be a cast
     if kind in (exp.Add, exp.Sub):
-        return isinstance(node.this, _MOMENTS) and _short_interval(node.expression)
+        return _is_moment(node.this) and _short_interval(node.expression)
     if kind is exp.Interval or kind is exp.Var:
         return _short_interval(node if kind is exp.Interval else node.parent)
     if kind in (exp.Sum, exp.Avg):
         return isinstance(node.this, exp.Column) and names.storage(node.this) in _EXACT_NUMBERS
     return kind in _INERT or kind in _POSTGRES
+
+
+def _is_moment(node: exp.Expr) -> bool:
+    """Now, or a constant date: with those the sum is near today, or computed while the statement is planned."""
+    literal = isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and node.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP)
+    return literal or isinstance(node, (exp.CurrentDate, exp.CurrentTimestamp))
 
 
 def _short_interval(node: exp.Expr | None) -> bool:
@@ -144,10 +157,10 @@ def _short_interval(node: exp.Expr | None) -> bool:
 def _plain_pattern(node: exp.Expr, names: Names, dialect: Dialect) -> bool:
     """LIKE raises for a pattern that ends in its escape character, but only on rows that get that far; so only plain literals pass.
 
-    PostgreSQL also raises for a column of a nondeterministic collation.
+    PostgreSQL also raises for a column of a nondeterministic collation, SQLite for a pattern beyond its limit of length.
     """
     pattern, subject = node.args.get("expression"), node.this
-    if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this:
+    if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this or len(pattern.this) > MAX_PATTERN:
         return False
     return dialect.name == "sqlite" or (id(subject) in names.columns and names.columns[id(subject)].bytewise)
 
@@ -161,9 +174,18 @@ def _comparable(node: exp.Expr, names: Names) -> bool:
             return False
         if operand.find(exp.Column, exp.Query) is not None:  # else a constant, converted once
             storages.append(names.storage(operand))
-    if len(storages) <= 1:
-        return True
+    return len(storages) <= 1 or _alike(storages)
+
+
+def _alike(storages: list[Storage | None]) -> bool:
+    """Whether values stored like this meet without a cast that could raise on one of them."""
     return None not in storages and any(frozenset(storages) <= family for family in _COMPARABLE)
+
+
+def _alike_by_column(node: exp.Expr, names: Names) -> bool:
+    """The arms of a set operation are cast to one type, column by column, wherever the planner finds it convenient."""
+    left, right = (names.outputs.get(id(arm), ()) for arm in (node.this, node.expression))
+    return bool(left) and all(_alike([one.storage, other.storage]) for one, other in zip(left, right, strict=True))
 
 
 def _is_scalar(node: exp.Expr) -> bool:

@@ -94,12 +94,17 @@ class Cte:
 
 @dataclass(slots=True)
 class Names:
-    """What `resolve` found. `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer."""
+    """What `resolve` found.
+
+    `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer, `merges` are the pairs
+    that USING and NATURAL compare.
+    """
 
     occurrences: list[Occurrence] = field(default_factory=list)
     ctes: list[Cte] = field(default_factory=list)
     columns: dict[int, Column] = field(default_factory=dict)
     outputs: dict[int, Columns] = field(default_factory=dict)
+    merges: list[tuple[Column, Column]] = field(default_factory=list)
     reads: int = 0
 
     def storage(self, node: exp.Expr) -> Storage | None:
@@ -292,17 +297,18 @@ class _Resolver:
         self.add(scope, identifier, self.renamed(columns, alias), node)
 
     def join(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
-        before = {column.name for columns in scope.sources.values() for column in columns}
+        before = {column.name: column for columns in scope.sources.values() for column in columns}
         known = set(scope.sources)
         self.source(node.this, scope, ctes, conditions)
-        after = {column.name for alias, columns in scope.sources.items() if alias not in known for column in columns}
-        if node.args.get("method"):
-            scope.merged |= before & after
+        after = {column.name: column for alias, columns in scope.sources.items() if alias not in known for column in columns}
+        merged = before.keys() & after.keys() if node.args.get("method") else set()
         for identifier in node.args.get("using") or ():
             name = self.dialect.fold(identifier if isinstance(identifier, exp.Identifier) else identifier.this)
             if name not in before or name not in after:
                 raise QueryRefused("column_unknown", f"the column `{identifier.name}` of USING is not in both tables", **position(identifier))
-            scope.merged.add(name)
+            merged.add(name)
+        scope.merged |= merged
+        self.names.merges += ((before[name], after[name]) for name in merged)
         if node.args.get("on") is not None:
             conditions.append(node.args["on"])
 

@@ -28,6 +28,7 @@ __all__ = ["attest"]
 
 _BIND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
 _READS_WITHOUT_TABLE: Final = (exp.DDL, exp.DML, exp.Command, exp.Into, exp.Lock, exp.Pragma, exp.Attach, exp.Set, exp.Unnest, exp.Pivot, exp.TableSample)
+_GRAMMARS: Final = {name: Grammar.get_or_raise(name) for name in ("sqlite", "postgres")}
 _LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
 # What each operator must look like once read back. c is the column, x the column compared by its bytes, t as text by its bytes;
 # v0 and v1 are the binds, k the type they are cast to. Written out here a second time on purpose: this table shares nothing with
@@ -251,7 +252,7 @@ def _canonical(form: str, dialect: str) -> str:
 
 
 def _written(node: exp.Expr, dialect: str) -> str:
-    return Grammar.get_or_raise(dialect).generate(node, comments=False)
+    return _GRAMMARS[dialect].generate(node, comments=False)
 
 
 def _flat(predicate: AllOf) -> Iterator[Predicate]:
@@ -285,21 +286,36 @@ def _is_column(node: exp.Expr, table: str, name: str) -> bool:
 # -- the rest of the statement
 
 
+class _Concerned(dict[type[exp.Expr], bool]):
+    """Whether any check of `_prove_rest` is about nodes of a class. Asked once for each class, because asking at each node costs more than parsing."""
+
+    def __missing__(self, kind: type[exp.Expr]) -> bool:
+        self[kind] = found = issubclass(kind, (*_READS_WITHOUT_TABLE, exp.In, exp.Lateral, exp.CTE, exp.Table))
+        return found
+
+
+_CONCERNED: Final = _Concerned()
+
+
 def _prove_rest(draft: Draft) -> frozenset[str]:
     """The bearer's CTEs and body: they read guards and each other, nothing else. Returns the names of the binds in them."""
     prefix = f"WITH {'RECURSIVE ' if draft.recursive else ''}{', '.join(draft.ctes)} " if draft.ctes else ""
     text = prefix + draft.body
     if NUMBER in text or _BIND.sub("", text).count(BIND):
         _fail("a control character stands in the text")
-    tree = _parsed(_readable(text), draft.dialect)
+    readable = _readable(text)
+    tree = _parsed(readable, draft.dialect)
     guards = {f"__g{guard.number}": 0 for guard in draft.guards}
     defined: set[str] = set()
-    for cte in tree.find_all(exp.CTE):
+    concerned = [node for node in tree.walk() if _CONCERNED[type(node)]]
+    for cte in concerned:
+        if not isinstance(cte, exp.CTE):
+            continue
         name = cte.alias
         if not re.fullmatch(r"__u[0-9]+", name) or name in defined:
             _fail("a CTE of the bearer keeps its name")
         defined.add(name)
-    for node in tree.walk():
+    for node in concerned:
         if isinstance(node, _READS_WITHOUT_TABLE) or (isinstance(node, exp.In) and (node.args.get("field") or node.args.get("unnest"))):
             _fail("the statement reads or writes without naming a table")
         if isinstance(node, exp.Lateral) and not isinstance(node.this, exp.Subquery):
@@ -313,9 +329,8 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
     if any(uses != 1 for uses in guards.values()):
         _fail("a guard is not used exactly once")
     # The text means what was checked only if reading and writing it again gives the same text.
-    grammar = Grammar.get_or_raise(draft.dialect)
-    again = grammar.generate(tree, copy=False, comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
-    if _spelled(again) != _spelled(_readable(text)):
+    again = _GRAMMARS[draft.dialect].generate(tree, copy=False, comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
+    if again != readable and _spelled(again) != _spelled(readable):
         _fail("the statement reads back as another statement")
     return frozenset(_BIND.findall(text))
 
@@ -332,7 +347,7 @@ def _readable(text: str) -> str:
 
 def _parsed(text: str, dialect: str) -> exp.Query:
     try:
-        statements = Grammar.get_or_raise(dialect).parse(text)
+        statements = _GRAMMARS[dialect].parse(text)
     except (SqlglotError, RecursionError) as error:
         raise OurBug("witness: the text cannot be read back") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
