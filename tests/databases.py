@@ -17,10 +17,21 @@ from world import Table, Value
 
 __all__ = ["Answer", "PostgresModel", "SqliteModel", "fill_postgres", "fill_sqlite", "libpq"]
 
-_SQLITE: Final[Mapping[str, str]] = {"integer": "INTEGER", "decimal": "NUMERIC", "text": "TEXT", "boolean": "BOOLEAN", "date": "TEXT", "date_time": "TEXT"}
+_SQLITE: Final[Mapping[str, str]] = {
+    "integer": "INTEGER",
+    "decimal": "NUMERIC",
+    "numeric": "NUMERIC",
+    "float": "REAL",
+    "text": "TEXT",
+    "boolean": "BOOLEAN",
+    "date": "TEXT",
+    "date_time": "TEXT",
+}
 _POSTGRES: Final[Mapping[str, str]] = {
     "integer": "bigint",
     "decimal": "numeric(12,2)",
+    "numeric": "numeric",
+    "float": "double precision",
     "text": "text",
     "boolean": "boolean",
     "date": "date",
@@ -53,7 +64,7 @@ def _stored_in_sqlite(value: Value) -> Any:
         case bool():
             return int(value)
         case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
+            return int(value) if value == value.to_integral_value() and abs(value) < 2**63 else float(value)
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
         case date():

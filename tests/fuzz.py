@@ -53,7 +53,7 @@ class Tally:
         return self.accepted / self.answerable if self.answerable else 1.0
 
     def __str__(self) -> str:
-        codes = ", ".join(f"{code} {count}" for code, count in self.refused.most_common()) or "none"
+        codes = ", ".join(f"{code} {count}" for code, count in self.refused.most_common(6)) or "none"
         return (
             f"{self.asked} asked, {self.answerable} answerable, accepted {self.acceptance:.0%}, {self.equal} equal to the model "
             f"({self.with_rows} with rows), failed where the model answers {self.failed}; refused: {codes}"
@@ -77,7 +77,7 @@ def explore(stage: Stage, bearer: str, count: int, seed: int, *, tick: Callable[
     @given(queries(stage.dialect))
     def ask(query: Query) -> None:
         tick()
-        judgement = stage.judge(query.sql)
+        judgement = stage.judge(query.sql, query.params)
         full, model = judgement.full, judgement.model
         tally.asked += 1
         tally.answerable += model is not None
@@ -89,12 +89,12 @@ def explore(stage: Stage, bearer: str, count: int, seed: int, *, tick: Callable[
             tally.accepted += model is not None
             tally.failed += model is not None
         else:
-            tally.refused[str(full.code)] += 1
+            tally.refused[f"{full.code} ({full.refusal[3]})"] += 1
         problems = list(judgement.problems)
         if model is not None and full.code in AFTER_SQL and not query.fallible:
             problems.append(f"the database failed ({full.code}) although no expression of the query can")
         if problems:
-            raise Finding("\n".join([query.sql, *problems]))
+            raise Finding("\n".join([query.sql, repr(query.params), *problems]))
 
     ask()
     return tally

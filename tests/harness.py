@@ -136,7 +136,7 @@ def _case(path: Path, trail: list[_Section]) -> Case:
         bearer=_bearer(yaml.safe_load(grant), where),
         configuration=configuration,
         sql=block["ask"],
-        params=json.loads(block.get("params", "{}"), parse_float=Decimal),
+        params=json.loads(block.get("params", "{}")),
         columns=tuple(block["columns"].split(" | ")) if "columns" in block else None,
         rows=tuple(block["rows"].splitlines()) if "rows" in block else None,
         refused=block["refused"].strip() if "refused" in block else None,

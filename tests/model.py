@@ -51,6 +51,8 @@ def _moment(raw: Any) -> datetime:
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "integer": _number,
     "decimal": _number,
+    "numeric": _number,
+    "float": _number,
     "text": _exactly(str),
     "boolean": _exactly(bool),
     "date": date.fromisoformat,
@@ -185,6 +187,8 @@ _LARGEST = 2**63 - 1
 _TRAPS: Final[Mapping[str, tuple[Value, ...]]] = {
     "integer": (0, _LARGEST, -_LARGEST - 1),
     "decimal": (Decimal(0), Decimal(-1)),
+    "numeric": (Decimal(0), Decimal("1E400")),  # no float holds the second
+    "float": (0.0, 1e308, -1e308),
     "text": ("LEAK not a number", "{", "ends in \\", "", "2026-13-45"),
 }
 
@@ -219,6 +223,8 @@ def _fits(value: int | Decimal | str, kind: str) -> bool:
         return isinstance(value, str)
     if kind == "integer":
         return isinstance(value, int) and -_LARGEST <= value <= _LARGEST
+    if kind in {"numeric", "float"}:
+        return not isinstance(value, str)
     # The column is numeric(12, 2); a literal with more digits would be rounded on one database and not on the other.
     return kind == "decimal" and not isinstance(value, str) and abs(value) < 10**9 and value == round(Decimal(value), 2)
 
@@ -254,7 +260,7 @@ def _other(row: Row, table: Table) -> Row:
 def _different(value: Value) -> Value:
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | Decimal):
+    if isinstance(value, int | float | Decimal):
         return value + 7 if abs(value) < 10**9 else 3
     if isinstance(value, str):
         return value[::-1] + "~"

@@ -54,8 +54,11 @@ class Outcome:
 
 
 def bag(rows: Sequence[Sequence[Any]], *, ordered: bool) -> list[str]:
-    """Rows in a form that tells 1 from True, 1.0 and '1'; sorted unless their order means something."""
-    shown = [repr(tuple(row)) for row in rows]
+    """Rows in a form that tells 1 from True, 1.0 and '1'; sorted unless their order means something.
+
+    Floats to twelve digits: a sum of them depends on the order of the rows.
+    """
+    shown = [repr(tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in row)) for row in rows]
     return shown if ordered else sorted(shown)
 
 

@@ -6,7 +6,7 @@ that whatever differs between two databases is a finding. Simple choices come fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, TypeVar
@@ -22,6 +22,7 @@ Columns: TypeAlias = tuple[tuple[str, str], ...]  # names and types: number or t
 
 NUMBERS: Final = (1, 2, 100, 107, 10, 500, 45, 999, 7, Decimal("888.75"))
 TEXTS: Final = ("EU", "paid", "10", "x", "it's", "login", "50%", "a")
+RISKY: Final = frozenset({"score", "weight", "code", "payload"})  # columns whose forbidden values fail most easily
 # What the databases hold in forbidden rows: everything that a query may write out.
 LITERALS: Final = (*NUMBERS, *TEXTS)
 
@@ -30,11 +31,13 @@ def _tenant(number: int) -> list[list[dict[str, Any]]]:
     return [[{"field": "tenant_id", "op": "=", "value": number}]]
 
 
+# A long list costs more than most expressions, so that PostgreSQL evaluates the bearer's first if it may.
 _MANY_REGIONS: Final = [[{"field": "region", "op": "is_one_of", "value": ["EU", "DE", "FR", "IT", "ES", "NL", "BE", "AT"]}]]
+_MANY_TENANTS: Final = [[{"field": "tenant_id", "op": "is_one_of", "value": [1, 11, 12, 13, 14, 15, 16, 17]}]]
 _EVERYONE: Final = ("orders", "customers", "order_items", "products", "employees", "events")
 BEARERS: Final[dict[str, Bearer]] = {
     "a tenant": Bearer(_EVERYONE, {name: _tenant(1) for name in ("orders", "customers", "employees", "events")}),
-    "a region of eight": Bearer(_EVERYONE, {"orders": _MANY_REGIONS, "customers": _MANY_REGIONS, "employees": _tenant(1), "events": _tenant(1)}),
+    "one of eight": Bearer(_EVERYONE, {"orders": _MANY_REGIONS, "customers": _MANY_REGIONS, "employees": _MANY_TENANTS, "events": _MANY_TENANTS}),
     "either of two": Bearer(
         _EVERYONE,
         {
@@ -52,7 +55,7 @@ BEARERS: Final[dict[str, Bearer]] = {
     "nobody": Bearer(_EVERYONE, {name: _tenant(-5) for name in ("orders", "customers", "employees", "events")}),
 }
 
-_KINDS: Final = {"integer": "number", "decimal": "number", "text": "text"}
+_KINDS: Final = {"integer": "number", "decimal": "number", "numeric": "number", "float": "number", "text": "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Query:
 
     sql: str
     fallible: bool
+    params: Mapping[str, Any]
 
 
 def _relations() -> dict[str, Columns]:
@@ -93,12 +97,17 @@ def _text(value: Any) -> str:
 
 @dataclass(slots=True)
 class _Writer:
-    """Writes one query. `depth` bounds nesting; `ctes` are the bearer's own names in scope, innermost last."""
+    """Writes one query. `depth` bounds nesting; `ctes` are the bearer's own names in scope, innermost last.
+
+    A `calm` query holds nothing that is known to fail: the product may leave it unfenced, so whatever fails after all is found.
+    """
 
     draw: Callable[[st.SearchStrategy[Any]], Any]
     dialect: str
+    calm: bool
     fallible: bool = False
     ctes: list[tuple[str, Columns]] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
     numbered: Iterator[int] = field(default_factory=lambda: iter(range(10_000)))
 
     def chance(self, percent: int) -> bool:
@@ -153,7 +162,7 @@ class _Writer:
         distinct = ""
         match self.one(("plain", "plain", "plain", "grouped", "aggregate", "window")):
             case "grouped":
-                groups = [self.column(own, kind) for kind in kinds]
+                groups = [self.failing(own, kind) if self.chance(10) else self.column(own, kind) for kind in kinds]
                 keys = ["." in group and self.chance(50) for group in groups]
                 items = [group if key else self.aggregate(own, kind) for group, key, kind in zip(groups, keys, kinds, strict=True)]
                 chosen = [group for group, key in zip(groups, keys, strict=True) if key]
@@ -205,7 +214,7 @@ class _Writer:
             columns = next(each for known, each in reversed(self.ctes) if known == folded)
             text = name
         else:
-            name = self.one(tuple(RELATIONS))
+            name = self.one((*RELATIONS, "events", "orders"))
             columns = RELATIONS[name]
             hidden = [each for known, each in self.ctes if known == name]
             if hidden and self.chance(50):
@@ -229,14 +238,29 @@ class _Writer:
         found = [(source, name) for source in scope for name, type_ in source.columns if type_ == kind]
         if not found:
             return "0" if kind == "number" else "'none'"
-        source, name = self.one(found)
+        risky = [(source, name) for source, name in found if name in RISKY]
+        source, name = self.one(risky if risky and self.chance(30) else found)
         return f"{source.alias}.{name}"
 
     def literal(self, kind: str) -> str:
         return _text(self.one(NUMBERS if kind == "number" else TEXTS))
 
+    def operand(self, kind: str) -> str:
+        """What a column is compared with: a literal, one cast to a float, or a parameter."""
+        if kind == "number" and self.chance(30 if self.calm else 10):
+            return f"CAST({self.literal('number')} AS {'REAL' if self.dialect == 'sqlite' else 'DOUBLE PRECISION'})"
+        if self.chance(10):
+            name = f"p{len(self.params)}"
+            value = self.one(NUMBERS if kind == "number" else TEXTS)
+            self.params[name] = float(value) if isinstance(value, Decimal) else value
+            return f":{name}"
+        return self.literal(kind)
+
     def expression(self, depth: int, scope: Sequence[Source], kind: str) -> str:
-        shape = self.one(("column", "column", "column", "literal", "coalesce", "case", "function", "scalar", "fails"))
+        if self.calm and self.dialect == "postgres":
+            shape = self.one(("column", "column", "literal", "scalar"))  # there, hardly any function is harmless
+        else:
+            shape = self.one(("column", "column", "column", "literal", "coalesce", "case", "function", "scalar", "fails"))
         match shape:
             case "literal":
                 return self.literal(kind)
@@ -264,6 +288,8 @@ class _Writer:
 
     def failing(self, scope: Sequence[Source], kind: str) -> str:
         """An expression that fails on some value: of the planted ones, if on any."""
+        if self.calm:
+            return self.column(scope, kind)
         self.fallible = True
         number = self.column(scope, "number")
         codes, payloads = self.named(scope, "code"), self.named(scope, "payload")
@@ -308,7 +334,8 @@ class _Writer:
     def window(self, own: Sequence[Source]) -> str:
         partition = f"PARTITION BY {self.column(own, self.one(('text', 'number')))}" if self.chance(60) else ""
         order = f"ORDER BY {self.column(own, 'number')}"
-        function = self.one(("RANK()", "DENSE_RANK()", f"SUM({self.column(own, 'number')})", "COUNT(*)"))
+        argument = self.failing(own, "number") if self.chance(20) else self.column(own, "number")
+        function = self.one(("RANK()", "DENSE_RANK()", f"SUM({self.column(own, 'number')})", "COUNT(*)", f"MAX({argument})"))
         return f"{function} OVER ({partition} {order})".replace("( ", "(")
 
     def having(self, own: Sequence[Source], groups: Sequence[str]) -> str:
@@ -326,9 +353,9 @@ class _Writer:
             case "null":
                 return f"{column} IS {self.one(('NULL', 'NOT NULL'))}"
             case "in":
-                return f"{column} {self.one(('IN', 'NOT IN'))} ({self.literal(kind)}, {self.literal(kind)})"
+                return f"{column} {self.one(('IN', 'NOT IN'))} ({self.literal(kind)}, {self.operand(kind)})"
             case "between":
-                return f"{column} BETWEEN {self.literal(kind)} AND {self.literal(kind)}"
+                return f"{column} BETWEEN {self.operand(kind)} AND {self.literal(kind)}"
             case "like":
                 return f"{self.column(scope, 'text')} LIKE {_text(self.one(('%a%', 'EU', 'p%', '1_')))}"
             case "not":
@@ -344,7 +371,7 @@ class _Writer:
             case "fails":
                 return f"{self.failing(scope, kind)} {self.one(('<', '='))} {self.literal(kind)}"
             case _:
-                return f"{column} {self.one(('=', '<>', '<', '>', '<=', '>='))} {self.literal(kind)}"
+                return f"{column} {self.one(('=', '<>', '<', '>', '<=', '>='))} {self.operand(kind)}"
 
 
 def _folded(name: str, dialect: str) -> str:
@@ -356,6 +383,6 @@ def _folded(name: str, dialect: str) -> str:
 @st.composite
 def queries(draw: Any, dialect: str) -> Query:
     """A query in this dialect, ready to be asked as written."""
-    writer = _Writer(draw, dialect)
+    writer = _Writer(draw, dialect, calm=draw(st.booleans()))
     sql, _ = writer.query(2, ())
-    return Query(sql, writer.fallible)
+    return Query(sql, writer.fallible, writer.params)

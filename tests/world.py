@@ -23,12 +23,15 @@ from rowseal.signing import Signer
 
 __all__ = ["CONFIGURATION", "PUBLIC_KEYS", "TABLES", "VIEWS", "Bearer", "Column", "Table", "Value", "configuration_file", "token"]
 
-Value: TypeAlias = "bool | int | Decimal | str | date | datetime | None"
+Value: TypeAlias = "bool | int | float | Decimal | str | date | datetime | None"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a physical table. `kind` is integer, decimal, text, boolean, date or date_time (UTC, whole seconds)."""
+    """One column of a physical table.
+
+    `kind` is integer, decimal (two digits), numeric (any size), float, text, boolean, date or date_time (UTC, whole seconds).
+    """
 
     name: str
     kind: str
@@ -117,18 +120,18 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "events",
-        _columns(id="integer", tenant_id="integer", kind="text", happened_on="date", happened_at="date_time", urgent="boolean", score="decimal",
-                 payload="text"),
+        _columns(id="integer", tenant_id="integer", kind="text", happened_on="date", happened_at="date_time", urgent="boolean", score="numeric",
+                 payload="text", weight="float"),
         (
-            (1, 1, "login",   date(2026, 1, 1),  _at("2026-01-01 08:00:00"), True,  _D("1.5"),   '{"k": "a", "n": 1}'),
-            (2, 1, "Login",   date(2026, 1, 2),  _at("2026-01-02 08:00:00"), False, _D("-2"),    '{"k": "b", "n": 2}'),
-            (3, 2, "logout",  date(2026, 1, 2),  _at("2026-01-02 20:00:00"), True,  _D("7"),     '{"k": "a", "n": 7}'),
-            (4, 2, "50%_off", date(2026, 1, 31), _at("2026-01-31 23:59:59"), False, _D("0"),     '{"k": "c", "n": 9}'),
-            (5, 3, "5000off", date(2026, 2, 1),  _at("2026-02-01 00:00:00"), None,  _D("12.25"), '{"k": "z", "n": 0}'),
-            (6, 1, None,      None,              None,                       None,  None,        None),
-            (7, 1, "größe",   date(2025, 12, 31), _at("2025-12-31 23:59:59"), True, _D("1.25"),  '{"k": "ü", "n": 3}'),
-            (8, 1, "login ",  date(2026, 6, 1),  _at("2026-06-01 12:00:00"), False, _D("100"),   "[]"),
-            (9, 1, "x\\y_z",  date(2026, 6, 2),  _at("2026-06-02 12:00:00"), True,  _D("3"),     "{}"),
+            (1, 1, "login",   date(2026, 1, 1),  _at("2026-01-01 08:00:00"), True,  _D("1.5"),   '{"k": "a", "n": 1}', 0.5),
+            (2, 1, "Login",   date(2026, 1, 2),  _at("2026-01-02 08:00:00"), False, _D("-2"),    '{"k": "b", "n": 2}', 2.0),
+            (3, 2, "logout",  date(2026, 1, 2),  _at("2026-01-02 20:00:00"), True,  _D("7"),     '{"k": "a", "n": 7}', -1.25),
+            (4, 2, "50%_off", date(2026, 1, 31), _at("2026-01-31 23:59:59"), False, _D("0"),     '{"k": "c", "n": 9}', 7.0),
+            (5, 3, "5000off", date(2026, 2, 1),  _at("2026-02-01 00:00:00"), None,  _D("12.25"), '{"k": "z", "n": 0}', 100.0),
+            (6, 1, None,      None,              None,                       None,  None,        None, None),
+            (7, 1, "größe",   date(2025, 12, 31), _at("2025-12-31 23:59:59"), True, _D("1.25"),  '{"k": "ü", "n": 3}', 2.0),
+            (8, 1, "login ",  date(2026, 6, 1),  _at("2026-06-01 12:00:00"), False, _D("100"),   "[]", 10.0),
+            (9, 1, "x\\y_z",  date(2026, 6, 2),  _at("2026-06-02 12:00:00"), True,  _D("3"),     "{}", 0.25),
         ),
     ),
     Table(
@@ -152,6 +155,8 @@ _KEPT = [{"field": "deleted", "op": "=", "value": False}]
 _TYPES: Final[Mapping[str, str]] = {
     "integer": "number",
     "decimal": "number",
+    "numeric": "number",
+    "float": "number",
     "text": "string",
     "boolean": "boolean",
     "date": "date",
