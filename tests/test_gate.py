@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import rowseal
+import servers
 from asgi import Front
 from rowseal import errors, gate
 from rowseal.gate import Access, Gate
@@ -113,3 +114,21 @@ def test_nothing_but_the_gate_makes_an_access(front: Front) -> None:
 def test_the_public_names_are_these() -> None:
     """Adding one is a promise, removing one breaks somebody."""
     assert rowseal.__all__ == ["Access", "Gate", "GateMiddleware", "Result", "SecuredQuery", "Signer", "errors"]
+
+
+@pytest.mark.postgres
+def test_a_database_role_that_may_do_more_than_read_is_refused_at_start(fresh_postgres: servers.Database, tmp_path: Path) -> None:
+    """Unless the operator says in writing that it may; a role with SELECT alone needs no word."""
+    fresh_postgres.run("CREATE TABLE orders (id int PRIMARY KEY, tenant_id int, amount int)")
+    Front(tmp_path)
+    file = tmp_path / "datasets.yaml"
+    written = file.read_text()
+
+    def opened(url: str, more: str = "") -> Gate:
+        file.write_text(written.replace("sqlite:///front.db", url) + more)
+        return Gate.from_yaml(file)
+
+    with pytest.raises(errors.Misconfigured, match="allow_privileged_role"):
+        opened(fresh_postgres.owner_url)
+    opened(fresh_postgres.owner_url, "engine: {allow_privileged_role: true}\n").close()
+    opened(fresh_postgres.reader_url).close()

@@ -204,6 +204,12 @@ class FunctionsEntry(_Entry):
     deny: list[Name] = []
 
 
+class EngineEntry(_Entry):
+    """`engine:`; what the operator says in writing about the database."""
+
+    allow_privileged_role: bool = False
+
+
 class Document(_Entry):
     """datasets.yaml."""
 
@@ -213,6 +219,7 @@ class Document(_Entry):
     datasets: list[DatasetEntry] = Field(min_length=1)
     limits: LimitsEntry = LimitsEntry()
     functions: FunctionsEntry = FunctionsEntry()
+    engine: EngineEntry = EngineEntry()
 
 
 # The last name on the way to a mapping says which keys it may have.
@@ -226,6 +233,7 @@ _MODELS: Final[Mapping[str, type[_Entry]]] = {
     "guards": GuardEntry,
     "limits": LimitsEntry,
     "functions": FunctionsEntry,
+    "engine": EngineEntry,
 }
 _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
     ("", "connections"): "write one `database:` for all datasets",

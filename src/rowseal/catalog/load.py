@@ -74,7 +74,8 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     findings.stop()
     limits = Limits(**{name: value for name, value in document.limits.model_dump().items() if value is not None})
     database = found[0].render_as_string(hide_password=False)
-    return Configuration(Catalog(dialect, database, MappingProxyType(datasets), limits, functions), token_rules, path)
+    privileged = document.engine.allow_privileged_role
+    return Configuration(Catalog(dialect, database, MappingProxyType(datasets), limits, functions, privileged), token_rules, path)
 
 
 def _file_text(path: Path) -> str:
