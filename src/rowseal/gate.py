@@ -21,7 +21,7 @@ from rowseal import decisions
 from rowseal.catalog import Catalog
 from rowseal.catalog.load import Configuration, load
 from rowseal.engine import Database, Result
-from rowseal.errors import OurBug, Refused, TokenRefused
+from rowseal.errors import Misconfigured, OurBug, Refused, TokenRefused
 from rowseal.grants import Grant, read_grant
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
@@ -52,7 +52,11 @@ class Gate:
         self._verifier = Verifier(configuration.token_rules, token_bytes=limits.token_bytes)
         self._body_verifier = Verifier(configuration.token_rules, token_bytes=limits.body_token_bytes)
         tables = {(dataset.schema, dataset.table) for dataset in self.catalog.datasets.values()}
-        self.database.check_role(tables, allow_privileged=self.catalog.allow_privileged_role, file=str(configuration.path))
+        try:
+            self.database.check_role(tables, allow_privileged=self.catalog.allow_privileged_role, file=str(configuration.path))
+        except Misconfigured:
+            self.close()
+            raise
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, clock: Clock = time.time) -> Gate:
