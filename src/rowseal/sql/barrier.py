@@ -22,13 +22,20 @@ from rowseal.sql.names import Names
 
 __all__ = ["needs_fence"]
 
-# Shape of a query, names and constants: nothing that is computed on a row.
+# Names, constants and conditions: they raise on no row of any database, wherever they stand and whatever they hold.
+_PLAIN: Final = frozenset(
+    {
+        *(exp.From, exp.Table, exp.TableAlias, exp.Join, exp.Where, exp.Group, exp.Order, exp.Ordered, exp.Alias, exp.Identifier, exp.Column, exp.Literal),
+        *(exp.Null, exp.Boolean, exp.Paren, exp.And, exp.Or, exp.Not, exp.Is),
+    }
+)
+# With these the shape of a query: nothing that is computed on a row.
 _INERT: Final = frozenset(
     {
-        *(exp.Select, exp.Union, exp.Except, exp.Intersect, exp.Subquery, exp.With, exp.CTE, exp.From, exp.Table, exp.TableAlias, exp.Join, exp.Values),
-        *(exp.Where, exp.Having, exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Order, exp.Ordered, exp.Limit, exp.Offset, exp.Fetch),
-        *(exp.LimitOptions, exp.Distinct, exp.Alias, exp.Star, exp.Tuple, exp.Identifier, exp.Column, exp.Literal, exp.Null, exp.Boolean),
-        *(exp.Placeholder, exp.Paren, exp.And, exp.Or, exp.Not, exp.Is, exp.Exists, exp.Lateral, exp.Window, exp.WindowSpec),
+        *_PLAIN,
+        *(exp.Select, exp.Union, exp.Except, exp.Intersect, exp.Subquery, exp.With, exp.CTE, exp.Values, exp.Having, exp.Rollup, exp.Cube),
+        *(exp.GroupingSets, exp.Limit, exp.Offset, exp.Fetch, exp.LimitOptions, exp.Distinct, exp.Star, exp.Tuple, exp.Placeholder, exp.Exists),
+        *(exp.Lateral, exp.Window, exp.WindowSpec),
         *(exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue),
         *(exp.Count, exp.Min, exp.Max, exp.Filter),
     }
@@ -64,7 +71,7 @@ def needs_fence(tree: exp.Query, names: Names, dialect: Dialect) -> bool:
     """Whether any exposed part of the query could raise."""
     if dialect.name == "postgres" and any(not _alike([left.storage, right.storage]) for left, right in names.merges):
         return True
-    return any(not _infallible(node, names, dialect) for root in _exposed(tree, dialect) for node in root.walk())
+    return any(type(node) not in _PLAIN and not _infallible(node, names, dialect) for root in _exposed(tree, dialect) for node in root.walk())
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
@@ -88,6 +95,8 @@ def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
 
 
 def _queries_in(expression: exp.Expr) -> Iterator[exp.Expr]:
+    if expression.find(exp.Query) is None:
+        return
     stack = [expression]
     while stack:
         node = stack.pop()
@@ -172,7 +181,7 @@ def _comparable(node: exp.Expr, names: Names) -> bool:
         operand = child.this if isinstance(child, (exp.Paren, exp.Neg, exp.Any, exp.All)) else child
         if isinstance(operand, exp.Tuple):
             return False
-        if operand.find(exp.Column, exp.Query) is not None:  # else a constant, converted once
+        if isinstance(operand, exp.Column) or operand.find(exp.Column, exp.Query) is not None:  # else a constant, converted once
             storages.append(names.storage(operand))
     return len(storages) <= 1 or _alike(storages)
 

@@ -138,8 +138,15 @@ class _Scope:
 
     outer: _Scope | None
     sources: dict[str, Columns] = field(default_factory=dict)
+    named: dict[str, list[tuple[str, Column]]] = field(default_factory=dict)  # the same by the column's name, each with its source
     merged: set[str] = field(default_factory=set)
     aliases: frozenset[str] = frozenset()
+
+    def add(self, source: str, columns: Columns) -> None:
+        """Put one more table beside the others."""
+        self.sources[source] = columns
+        for column in columns:
+            self.named.setdefault(column.name, []).append((source, column))
 
     def columns(self) -> Columns:
         """What `*` stands for; a column merged by USING or NATURAL counts once."""
@@ -214,7 +221,8 @@ class _Resolver:
 
     def trailing(self, node: exp.Expr, columns: Columns, ctes: _With | None, outer: _Scope | None) -> None:
         """ORDER BY of a set operation or bracketed query sees the answer's columns only."""
-        scope = _Scope(outer, {"": columns})
+        scope = _Scope(outer)
+        scope.add("", columns)
         for part in ("order", "limit", "offset"):
             if node.args.get(part) is not None:
                 self.expression(node.args[part], scope, ctes)
@@ -297,6 +305,15 @@ class _Resolver:
         self.add(scope, identifier, self.renamed(columns, alias), node)
 
     def join(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+        if node.args.get("method") or node.args.get("using"):
+            self.merge(node, scope, ctes, conditions)
+        else:
+            self.source(node.this, scope, ctes, conditions)
+        if node.args.get("on") is not None:
+            conditions.append(node.args["on"])
+
+    def merge(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+        """A join by USING or NATURAL."""
         before = {column.name: column for columns in scope.sources.values() for column in columns}
         known = set(scope.sources)
         self.source(node.this, scope, ctes, conditions)
@@ -309,14 +326,12 @@ class _Resolver:
             merged.add(name)
         scope.merged |= merged
         self.names.merges += ((before[name], after[name]) for name in merged)
-        if node.args.get("on") is not None:
-            conditions.append(node.args["on"])
 
     def add(self, scope: _Scope, identifier: exp.Identifier | None, columns: Columns, node: exp.Expr) -> None:
         name = self.dialect.fold(identifier) if identifier is not None else f" {len(scope.sources)}"
         if name in scope.sources:
             raise QueryRefused("construct_refused", f"the name `{identifier.name if identifier else ''}` stands twice in FROM", **position(node))
-        scope.sources[name] = columns
+        scope.add(name, columns)
 
     def renamed(self, columns: Columns, alias: exp.Expr | None) -> Columns:
         listed = alias.args.get("columns") if alias is not None else None
@@ -399,10 +414,12 @@ class _Resolver:
         stack = [root]
         while stack:
             node = stack.pop()
-            if isinstance(node, (exp.Query, exp.Values)):
-                self.query(node, ctes, scope)
-            elif isinstance(node, exp.Column):
+            if isinstance(node, exp.Column):
                 self.column(node, scope)
+            elif isinstance(node, exp.Literal):
+                continue
+            elif isinstance(node, (exp.Query, exp.Values)):
+                self.query(node, ctes, scope)
             else:
                 stack.extend(node.iter_expressions())
 
@@ -425,11 +442,10 @@ class _Resolver:
             found = [column for column in self.columns_of(qualifier, scope, node) if column.name == name]
             return found, len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous
         while scope is not None:
-            by_source = [[column for column in columns if column.name == name] for columns in scope.sources.values()]
-            found = [column for columns in by_source for column in columns]
-            if found:
-                twice = sum(map(bool, by_source)) > 1 or (len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous)
-                return found, twice and name not in scope.merged
+            if named := scope.named.get(name):
+                first = named[0][0]
+                twice = len(named) > 1 and (self.dialect.duplicate_columns_are_ambiguous or any(source != first for source, _ in named))
+                return [column for _, column in named], twice and name not in scope.merged
             if name in scope.aliases:
                 return [Column(name)], False
             scope = scope.outer
