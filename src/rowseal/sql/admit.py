@@ -40,9 +40,8 @@ _FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
 _NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
 _OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
 _CLOSE: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE})
-_BREAKS_RUN: Final = frozenset(
-    {TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.STAR, TokenType.DOT, *_OPEN, *_CLOSE}
-)
+_WORDS: Final = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.STAR, TokenType.DOT})
+_BREAKS_RUN: Final = _WORDS | _OPEN | _CLOSE
 _SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
 
 # How tightly an operator binds. The parser's precedences are not each database's, so only combinations on which all agree may
@@ -114,7 +113,7 @@ def _tokens(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     except (SqlglotError, RecursionError, ValueError) as error:
         raise QueryRefused("sql_syntax", "the SQL could not be split into words: a quote or comment is not closed") from error
     # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
-    if not tokens or tokens[0].token_type not in _FIRST or any(token.token_type in _NEVER for token in tokens):
+    if not tokens or tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
         raise QueryRefused("sql_not_one_select")
     if not sql.isascii():
         _refuse_invisible(sql, tokens)
@@ -156,6 +155,9 @@ def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> No
     previous: TokenType | None = None
     for token in tokens:
         kind = token.token_type
+        if kind in _WORDS:
+            run, previous = 0, kind
+            continue
         if kind in _OPEN:
             is_typed = previous in type_tokens or kind is not TokenType.L_PAREN
             typed_opens.append(is_typed)
@@ -170,7 +172,7 @@ def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> No
             joins += 1
         run = 0 if kind in _BREAKS_RUN else run + 1
         previous = kind
-        if len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or run > MAX_KEYWORD_RUN or joins > MAX_JOINS:
+        if run > MAX_KEYWORD_RUN or len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or joins > MAX_JOINS:
             raise QueryRefused("sql_too_complex", "the SQL nests too deeply", line=token.line, column=token.col)
 
 

@@ -71,7 +71,11 @@ def needs_fence(tree: exp.Query, names: Names, dialect: Dialect) -> bool:
     """Whether any exposed part of the query could raise."""
     if dialect.name == "postgres" and any(not _alike([left.storage, right.storage]) for left, right in names.merges):
         return True
-    return any(type(node) not in _PLAIN and not _infallible(node, names, dialect) for root in _exposed(tree, dialect) for node in root.walk())
+    for root in _exposed(tree, dialect):
+        for node in root.walk():
+            if type(node) not in _PLAIN and not _infallible(node, names, dialect):
+                return True
+    return False
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
@@ -188,7 +192,8 @@ def _comparable(node: exp.Expr, names: Names) -> bool:
 
 def _alike(storages: list[Storage | None]) -> bool:
     """Whether values stored like this meet without a cast that could raise on one of them."""
-    return None not in storages and any(frozenset(storages) <= family for family in _COMPARABLE)
+    distinct = frozenset(storages)
+    return None not in distinct and (len(distinct) == 1 or any(distinct <= family for family in _COMPARABLE))
 
 
 def _alike_by_column(node: exp.Expr, names: Names) -> bool:

@@ -43,7 +43,8 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     for number, cte in enumerate(names.ctes, 1):
         _rename(cte, number, dialect)
     _limit(tree, parsed.params, limits.rows + 1)
-    _mark_parameters(tree, parsed.params, params)
+    if parsed.params:  # one for each parameter in the text: `admit` has compared the two
+        _mark_parameters(tree, parsed.params, params)
     with_ = tree.args.get("with_")
     if with_ is not None:
         tree.set("with_", None)
