@@ -1,7 +1,7 @@
 # Everything a newcomer or a CI machine needs; each target sets up what it uses. `make` alone lists them.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help demo serve check test servers bench fuzz
+.PHONY: help demo serve check test servers bench fuzz docs
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -34,6 +34,9 @@ bench: $(READY) ## what rowseal costs
 
 fuzz: $(READY) ## N random queries (default 2000) against the oracles
 	$(BIN)/python -m tests.fuzz $(N)
+
+docs: $(READY) ## write the reference pages that come from the code
+	$(BIN)/python -m docs.generate
 
 # The compiled parser has no wheel for some platforms: there rowseal runs on the pure Python one, slower and otherwise the same.
 $(READY): pyproject.toml

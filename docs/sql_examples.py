@@ -1,0 +1,180 @@
+"""What the page on SQL shows: examples over the sample shop, grouped as readers look for them.
+
+`generate` asks `admit` which database takes each, so nothing is said twice; tests/test_docs.py runs every one that is taken.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CONSTRUCTS", "FUNCTIONS", "NEVER"]
+
+# (heading, ((what it is called, a query that uses it), ...)); {schema} and {json}, the type that holds JSON, are each database's own
+CONSTRUCTS: Final = (
+    (
+        "Queries",
+        (
+            ("`SELECT`, `AS`, `DISTINCT`", "SELECT DISTINCT region AS r FROM orders"),
+            ("`*` and `t.*`", "SELECT o.*, c.name FROM orders AS o CROSS JOIN customers AS c LIMIT 3"),
+            ("`WHERE`, `ORDER BY`, `LIMIT`, `OFFSET`", "SELECT amount FROM orders WHERE amount > 5 ORDER BY amount DESC NULLS LAST LIMIT 10 OFFSET :skip"),
+            ("`FETCH FIRST`", "SELECT amount FROM orders ORDER BY order_id FETCH FIRST 10 ROWS ONLY"),
+            ("`GROUP BY`, `HAVING`", "SELECT region, COUNT(*) AS n FROM orders GROUP BY region HAVING COUNT(*) > 1"),
+            ("`ROLLUP`", "SELECT region, status, COUNT(*) AS n FROM orders GROUP BY ROLLUP (region, status)"),
+            ("`CUBE`", "SELECT region, status, COUNT(*) AS n FROM orders GROUP BY CUBE (region, status)"),
+            ("`GROUPING SETS`", "SELECT region, status, COUNT(*) AS n FROM orders GROUP BY GROUPING SETS ((region), (status))"),
+            ("`DISTINCT ON`", "SELECT DISTINCT ON (region) region, amount FROM orders ORDER BY region"),
+            ("`UNION`, `UNION ALL`", "SELECT region FROM orders UNION ALL SELECT country FROM customers ORDER BY region LIMIT 5 OFFSET 1"),
+            ("`EXCEPT`", "WITH o AS (SELECT region FROM orders) SELECT region FROM o EXCEPT SELECT country FROM customers ORDER BY region LIMIT 5 OFFSET 1"),
+            (
+                "`INTERSECT`",
+                "WITH o AS (SELECT region FROM orders) SELECT region FROM o INTERSECT SELECT country FROM customers ORDER BY region LIMIT 5 OFFSET 1",
+            ),
+            ("CTEs, with column lists", "WITH o(a, b) AS (SELECT order_id, region FROM orders) SELECT a FROM o"),
+            ("`MATERIALIZED`, `NOT MATERIALIZED`", "WITH o AS NOT MATERIALIZED (SELECT order_id FROM orders) SELECT order_id FROM o"),
+            ("`WITH` before `UNION`", "WITH o AS (SELECT region FROM orders) SELECT region FROM o UNION SELECT region FROM o"),
+            ("recursive CTEs", "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT i FROM n"),
+            ("`VALUES` in `FROM`", "SELECT v.column1 FROM (VALUES (1), (2)) AS v"),
+            ("parameters", "SELECT amount FROM orders WHERE region = :region"),
+        ),
+    ),
+    (
+        "Tables and joins",
+        (
+            ("a table by its `sql_name`, an alias", "SELECT o.amount FROM orders AS o"),
+            ("a table by exactly its schema and name", "SELECT amount FROM {schema}.orders"),
+            (
+                "inner, cross and comma joins",
+                "SELECT COUNT(*) AS n FROM orders AS o INNER JOIN customers AS c ON c.customer_id = o.customer_id, customers AS d",
+            ),
+            ("`LEFT`, `RIGHT`, `FULL`", "SELECT o.order_id FROM orders AS o LEFT OUTER JOIN customers AS c ON c.customer_id = o.customer_id"),
+            ("`USING`", "SELECT o.order_id FROM orders AS o JOIN customers AS c USING (customer_id)"),
+            ("`NATURAL`", "SELECT COUNT(*) AS n FROM orders NATURAL JOIN customers"),
+            ("joins in brackets", "SELECT COUNT(*) AS n FROM (orders AS o JOIN customers AS c ON c.customer_id = o.customer_id)"),
+            (
+                "sub-queries in `FROM`",
+                "SELECT s.region FROM (SELECT region FROM orders ORDER BY region LIMIT 3 OFFSET 1) AS s JOIN customers AS c ON c.tenant = 1",
+            ),
+            ("a column list behind an alias", "SELECT s.a FROM (SELECT region FROM orders) AS s(a)"),
+            ("a query in brackets", "(SELECT region FROM orders LIMIT 3) ORDER BY region LIMIT 2 OFFSET 1"),
+            (
+                "`LATERAL`",
+                "SELECT c.name, l.amount FROM customers AS c CROSS JOIN LATERAL (SELECT o.amount FROM orders AS o WHERE o.customer_id = c.customer_id) AS l",
+            ),
+        ),
+    ),
+    (
+        "Conditions and expressions",
+        (
+            ("`AND`, `OR`, `NOT`, brackets", "SELECT order_id FROM orders WHERE NOT (amount = 1 OR amount = 2) AND TRUE"),
+            ("`=` `<>` `<` `<=` `>` `>=`", "SELECT order_id FROM orders WHERE amount <> 1 AND amount < 9 AND amount <= 9 AND amount > 1 AND amount >= 1"),
+            ("`IS NULL`, `IS NOT NULL`", "SELECT order_id FROM orders WHERE note IS NULL OR note IS NOT NULL"),
+            ("`IS [NOT] DISTINCT FROM`", "SELECT order_id FROM orders WHERE amount IS DISTINCT FROM 1 OR amount IS NOT DISTINCT FROM 2"),
+            ("`BETWEEN`", "SELECT order_id FROM orders WHERE amount BETWEEN 1 AND 9"),
+            ("`BETWEEN SYMMETRIC`", "SELECT order_id FROM orders WHERE amount BETWEEN SYMMETRIC 9 AND 1"),
+            ("`IN` a list, also of rows", "SELECT order_id FROM orders WHERE region IN ('North', 'South') OR (order_id, amount) IN ((1, 5), (2, 6))"),
+            ("`IN` a sub-query", "SELECT order_id FROM orders WHERE customer_id NOT IN (SELECT customer_id FROM customers)"),
+            ("`EXISTS`", "SELECT name FROM customers AS c WHERE EXISTS (SELECT 1 FROM orders AS o WHERE o.customer_id = c.customer_id)"),
+            ("`ANY`, `ALL`", "SELECT order_id FROM orders WHERE amount = ANY (ARRAY[1, 2]) OR amount > ALL (SELECT 1)"),
+            ("sub-queries as values", "SELECT (SELECT COUNT(*) FROM orders) AS n"),
+            ("`LIKE`, `ESCAPE`", "SELECT order_id FROM orders WHERE note NOT LIKE '10!%' ESCAPE '!'"),
+            ("`ILIKE`", "SELECT order_id FROM orders WHERE note ILIKE 'gift%'"),
+            ("`GLOB`", "SELECT order_id FROM orders WHERE note GLOB 'gift*'"),
+            ("`+` `-` `*` `/` `%`, unary minus", "SELECT order_id + 1, order_id - 1, order_id * 2, order_id / 2, order_id % 2, -order_id FROM orders"),
+            ("`||`", "SELECT region || '!' AS shout FROM orders"),
+            ("`CASE`", "SELECT CASE WHEN amount > 5 THEN 'big' ELSE 'small' END AS size, CASE region WHEN 'North' THEN 1 END AS north FROM orders"),
+            ("`CAST`, also `::`", "SELECT CAST(amount AS TEXT) AS a, amount::VARCHAR(10) AS b FROM orders"),
+            ("window functions", "SELECT SUM(amount) OVER (PARTITION BY region ORDER BY order_id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS s FROM orders"),
+            ("named windows", "SELECT RANK() OVER w AS r FROM orders WINDOW w AS (ORDER BY amount RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"),
+            ("`FILTER`", "SELECT COUNT(*) FILTER (WHERE amount > 5) AS big FROM orders"),
+            ("`WITHIN GROUP`", "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY amount) AS median FROM orders"),
+            ("arrays", "SELECT ARRAY[1, 2] AS a"),
+            ("`INTERVAL`", "SELECT order_id FROM orders WHERE placed_at > CURRENT_TIMESTAMP - INTERVAL '1 day'"),
+            ("`AT TIME ZONE`", "SELECT placed_at AT TIME ZONE 'UTC' AS utc FROM orders"),
+            ("`EXTRACT`", "SELECT EXTRACT(YEAR FROM placed_at) AS y FROM orders"),
+            ("`->`, `->>`", "SELECT CAST('{\"a\": [1]}' AS {json}) -> 'a' AS a, CAST('{\"a\": [1]}' AS {json}) ->> 'a' AS b"),
+        ),
+    ),
+)
+
+# (heading, calls with `|` between them)
+FUNCTIONS: Final = (
+    (
+        "Aggregates",
+        """
+        count(*) | count(DISTINCT region) | sum(amount) | avg(amount) | min(amount) | max(amount) | group_concat(region, ',') | string_agg(region, ',') |
+        total(amount) | array_agg(amount) | bool_and(amount > 1) | bool_or(amount > 1) | every(amount > 1) | stddev(amount) | stddev_pop(amount) |
+        stddev_samp(amount) | variance(amount) | var_samp(amount) | var_pop(amount) | corr(amount, order_id) |
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY amount) | percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) | mode() WITHIN GROUP (ORDER BY amount)
+        """,
+    ),
+    (
+        "Window functions",
+        """
+        row_number() OVER () | rank() OVER (ORDER BY amount) | dense_rank() OVER (ORDER BY amount) | percent_rank() OVER (ORDER BY amount) |
+        cume_dist() OVER (ORDER BY amount) | ntile(4) OVER (ORDER BY amount) | lag(amount, 1, 0) OVER (ORDER BY amount) |
+        lead(amount, 1, 0) OVER (ORDER BY amount) | first_value(amount) OVER (ORDER BY amount) | last_value(amount) OVER (ORDER BY amount) |
+        nth_value(amount, 2) OVER (ORDER BY amount)
+        """,
+    ),
+    (
+        "Numbers",
+        """
+        abs(amount) | ceil(2.5) | floor(2.5) | round(2.55, 1) | round(2.5) | sign(amount) | trunc(2.55, 1) | sqrt(4) | power(2, 3) | exp(1) | ln(2) |
+        log(2, 8) | width_bucket(5, 0, 10, 5)
+        """,
+    ),
+    (
+        "Text",
+        """
+        lower(region) | upper(region) | length(region) | substr(region, 1, 2) | substring(region, 2) | trim(region) | trim(BOTH 'N' FROM region) |
+        ltrim(region) | instr(region, 'o') | strpos(region, 'o') | left(region, 1) | right(region, 1) | concat(region, status) |
+        concat_ws('-', region, status) | split_part(region, 'o', 1) | starts_with(region, 'N') | reverse(region) | octet_length(region)
+        """,
+    ),
+    ("Choices", "coalesce(amount, 0) | nullif(amount, 0) | greatest(amount, 1) | least(amount, 1) | max(amount, 1) | min(amount, 1) | iif(amount > 1, 1, 0)"),
+    (
+        "Dates and times",
+        """
+        current_date | current_time | current_timestamp | date(placed_at) | time('12:00:00') | datetime('2026-01-31') |
+        julianday('2026-01-31') | unixepoch('2026-01-31') | strftime('%Y-%m', placed_at) |
+        strftime('%Y-%m', placed_at, '+1 day') | age(placed_at) | date_trunc('month', placed_at) |
+        to_char(placed_at, 'YYYY-MM') | extract(year FROM placed_at) | make_date(2026, 1, 31)
+        """,
+    ),
+    (
+        "JSON",
+        """
+        json_extract('{"a": [1]}', '$.a[0]') | json_type('[1]') | json_valid('[1]') | json_array_length('[1]') | jsonb_typeof(CAST('[1]' AS JSONB)) |
+        json_typeof(CAST('[1]' AS JSON)) | jsonb_array_length(CAST('[1]' AS JSONB))
+        """,
+    ),
+    ("Others", "typeof(amount) | grouping(region)"),
+)
+
+# (what it is, a query with it): none of these is taken on any database
+NEVER: Final = (
+    ("any other statement", "DELETE FROM orders"),
+    ("a second statement", "SELECT 1; SELECT 2"),
+    ("a writing CTE", "WITH d AS (DELETE FROM orders RETURNING 1) SELECT 1 FROM d"),
+    ("`INTO`", "SELECT amount INTO copied FROM orders"),
+    ("locks", "SELECT amount FROM orders FOR UPDATE"),
+    ("functions in `FROM`", "SELECT * FROM generate_series(1, 1000000)"),
+    ("`IN` a table", "SELECT amount FROM orders WHERE customer_id IN customers"),
+    ("samples", "SELECT amount FROM orders TABLESAMPLE BERNOULLI (10)"),
+    ("`* EXCEPT`, `* REPLACE`", "SELECT * EXCEPT (note) FROM orders"),
+    ("`QUALIFY`", "SELECT amount FROM orders QUALIFY ROW_NUMBER() OVER (ORDER BY amount) = 1"),
+    ("`WITH TIES`", "SELECT amount FROM orders ORDER BY amount FETCH FIRST 3 ROWS WITH TIES"),
+    ("an expression in `LIMIT`", "SELECT amount FROM orders LIMIT 1 + 1"),
+    ("collations", "SELECT region COLLATE nocase FROM orders"),
+    ("regular expressions", "SELECT region FROM orders WHERE region SIMILAR TO 'N%'"),
+    ("bit operations", "SELECT amount & 1 FROM orders"),
+    ("the field of a row", "SELECT (o).amount FROM orders AS o"),
+    ("parameters without a name", "SELECT amount FROM orders WHERE region = ?"),
+    ("operators whose order databases disagree on", "SELECT amount = 1 = 2 FROM orders"),
+    ("names that rowseal uses itself", "SELECT 1 AS __g1"),
+    ("much out of little", "SELECT repeat(region, 1000000) FROM orders"),
+    ("waiting", "SELECT pg_sleep(10)"),
+    ("chance", "SELECT random()"),
+    ("files and extensions", "SELECT load_extension('x')"),
+    ("settings, and who is asking", "SELECT current_user"),
+)
