@@ -1,0 +1,331 @@
+"""Holes that were found by attacking the product, one named test each. What differs between `full` and `twin` is forbidden rows only.
+
+Every answer is compared with the answer of the twin (G2) and, where the database can give one, of a database that holds the permitted
+rows only and is asked the query as written (G1).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psycopg
+import pytest
+
+import servers
+from databases import libpq
+from oracle import Outcome, bag, outcome_of
+from rowseal.gate import Gate
+from world import Bearer, configuration_file, token
+
+Tables: TypeAlias = Sequence[str]
+
+TENANT = [[{"field": "tenant", "op": "=", "value": 1}]]
+# Costs more than most expressions, so that PostgreSQL evaluates the bearer's first if it may.
+COSTLY = [
+    [{"field": "tenant", "op": "is_one_of", "value": [1, *range(1000, 1040)]}, {"field": "tenant", "op": "!=", "value": 77}],
+    [{"field": "tenant", "op": "=", "value": -3}, {"field": "id", "op": "=", "value": -3}],
+]
+
+
+def _dataset(name: str, through: Mapping[str, Any] | None = None, /, **fields: str) -> dict[str, Any]:
+    entries = [{"id": field, "type": kind, **({"timezone": "UTC"} if kind == "date_time" else {})} for field, kind in fields.items()]
+    return {"id": name, "table": name, "fields": entries, **({"secure_filters": [through]} if through else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One bearer before `full`, `twin`, and a database of the permitted rows alone."""
+
+    gates: Mapping[str, Gate]
+    signed: str
+    model: Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]]]
+
+    def ask(self, sql: str, params: Mapping[str, Any] | None = None) -> Outcome:
+        return outcome_of(self.gates["full"], self.signed, sql, params)
+
+    def holds(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
+        """The answer is the twin's (G2), and the one that permitted rows alone give (G1) or a refusal that ran nothing."""
+        full, twin = (outcome_of(self.gates[variant], self.signed, sql, params) for variant in ("full", "twin"))
+        assert full.seen(ordered=False) == twin.seen(ordered=False)
+        if full.rows is None:
+            assert full.statements == 0, f"{full.refusal}: the database failed on SQL that it accepts"
+            assert full.code not in {"our_bug", "sql_character"}
+        else:
+            assert bag(full.rows, ordered=False) == bag(self.model(sql, params or {}), ordered=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a trial is made of: SQL that makes the tables, permitted rows, and the forbidden rows of either variant."""
+
+    datasets: Sequence[Mapping[str, Any]]
+    filters: Mapping[str, Any]
+    make: Tables
+    permitted: Tables
+    full: Tables
+    twin: Tables = ()
+
+    def rows(self, variant: str) -> list[str]:
+        return [*self.make, *self.permitted, *({"full": self.full, "twin": self.twin}.get(variant, ()))]
+
+
+def _gate(folder: Path, url: str, plan: Plan) -> Gate:
+    folder.mkdir()
+    return Gate.from_yaml(configuration_file(folder, url, {"version": 1, "datasets": list(plan.datasets), "limits": {"rows": 1000, "seconds": 10}}))
+
+
+def _sqlite(folder: Path, plan: Plan, exits: ExitStack) -> Trial:
+    for variant in ("full", "twin", "model"):
+        with closing(sqlite3.connect(folder / f"{variant}.db")) as connection:
+            for statement in plan.rows(variant):
+                connection.execute(statement)
+            connection.commit()
+    model = exits.enter_context(closing(sqlite3.connect(folder / "model.db")))
+    gates = {variant: _gate(folder / variant, f"sqlite:///{folder / variant}.db", plan) for variant in ("full", "twin")}
+    for gate in gates.values():
+        exits.callback(gate.close)
+    return Trial(gates, token(Bearer("*", plan.filters)), lambda sql, params: model.execute(sql, dict(params)).fetchall())
+
+
+def _postgres(folder: Path, plan: Plan, exits: ExitStack, server: servers.Server) -> Trial:
+    databases = {variant: server.new_database() for variant in ("full", "twin", "model")}
+    for variant, database in databases.items():
+        exits.callback(database.drop)
+        with psycopg.connect(libpq(database.superuser_url), autocommit=True) as connection:
+            for statement in (*plan.rows(variant), "ANALYZE"):
+                connection.execute(statement.encode())
+    model = exits.enter_context(closing(psycopg.connect(libpq(databases["model"].reader_url), autocommit=True, options="-c intervalstyle=iso_8601")))
+
+    def ask(sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        text = sql
+        for name in params:
+            text = text.replace(f":{name}", f"%({name})s")
+        return model.execute(text.encode(), dict(params) or None).fetchall()
+
+    gates = {variant: _gate(folder / variant, databases[variant].reader_url, plan) for variant in ("full", "twin")}
+    for gate in gates.values():
+        exits.callback(gate.close)
+    return Trial(gates, token(Bearer("*", plan.filters)), ask)
+
+
+# -- PostgreSQL: a condition beside the guard's
+
+NUMBERS = Plan(
+    datasets=[
+        _dataset("t", id="number", tenant="number", i="number", n="number", s="string", d="date"),
+        _dataset("u", id="number", tenant="number", f="number", i="number"),
+        _dataset("parts", {"through": "t", "on": {"t_id": "id"}}, id="number", t_id="number", n="number", i="number"),
+        _dataset("words", id="number", tenant="number", a="string", b="string"),
+    ],
+    filters={"t": COSTLY, "u": TENANT, "words": COSTLY},
+    make=[
+        "CREATE TABLE t (id bigint PRIMARY KEY, tenant int, i int, n numeric, s text, d date)",
+        "CREATE TABLE u (id bigint PRIMARY KEY, tenant int, f double precision, i int)",
+        "CREATE TABLE parts (id bigint PRIMARY KEY, t_id bigint, n numeric, i int)",
+        'CREATE TABLE words (id bigint PRIMARY KEY, tenant int, a text COLLATE "C", b text COLLATE "POSIX")',
+    ],
+    permitted=[
+        "INSERT INTO t VALUES (1, 1, 1, 1, 'a', '2024-01-31'), (2, 1, 7, 2, 'b', '1999-12-31')",
+        "INSERT INTO u VALUES (1, 1, 1, 5)",
+        "INSERT INTO parts VALUES (1, 1, 1, 1), (2, 2, 7, 2)",
+        "INSERT INTO words VALUES (1, 1, 'a', NULL)",
+    ],
+    full=[
+        "INSERT INTO t SELECT g, 2, 5, 1e400, 'LEAK', '2024-01-31' FROM generate_series(10, 3000) g",
+        "INSERT INTO parts SELECT g, g, 1e400, 5 FROM generate_series(10, 30) g",
+        "INSERT INTO words VALUES (2, 2, 'x', 'y')",
+    ],
+    twin=[
+        "INSERT INTO t SELECT g, 2, 1, 1, 'a', '2024-01-31' FROM generate_series(10, 3000) g",
+        "INSERT INTO parts SELECT g, g, 1, 5 FROM generate_series(10, 30) g",
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Server) -> Iterator[Trial]:
+    with ExitStack() as exits:
+        yield _postgres(tmp_path_factory.mktemp("numbers"), NUMBERS, exits, postgres_server)
+
+
+@pytest.mark.parametrize(
+    ("sql", "params"),
+    [
+        ("SELECT id FROM t WHERE n = CAST('1' AS double precision)", None),
+        ("SELECT id FROM t WHERE n IN (1, CAST('2' AS float))", None),
+        ("SELECT id FROM t WHERE n IS DISTINCT FROM CAST('2' AS float)", None),
+        ("SELECT id FROM t WHERE n = :p", {"p": 1.0}),
+        ("SELECT id FROM t WHERE n BETWEEN 0 AND :p", {"p": 1.0}),
+    ],
+)
+def test_a_constant_of_another_type_does_not_cast_a_column_of_forbidden_rows(numbers: Trial, sql: str, params: dict[str, Any] | None) -> None:
+    """G2: a double precision constant or parameter casts a numeric column, and 1e400 is no double."""
+    numbers.holds(sql, params)
+
+
+def test_a_having_whose_only_aggregate_is_in_a_sub_query_runs_on_permitted_rows(numbers: Trial) -> None:
+    """G2: PostgreSQL moves a HAVING without an aggregate of its own into WHERE, before the guard's filter."""
+    numbers.holds("SELECT i FROM t GROUP BY i HAVING 1 / (i - 5) > (SELECT COUNT(*) FROM u WHERE id < 0)")
+
+
+def test_an_interval_beyond_the_first_timestamp_is_not_added_beside_the_guard(numbers: Trial) -> None:
+    """G2: now minus 9999 years is before 4713 BC: an error, but only for rows that get that far."""
+    numbers.holds("SELECT id FROM t WHERE s = 'LEAK' AND (d > CURRENT_TIMESTAMP - INTERVAL '9999' YEAR) IS NULL")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT parts.id FROM parts JOIN (SELECT i AS c FROM u UNION ALL SELECT f FROM u) x ON parts.n = x.c",
+        "SELECT id FROM parts WHERE n > ANY (SELECT i AS c FROM u UNION ALL SELECT f FROM u)",
+        "SELECT id FROM parts WHERE n IN (SELECT i AS c FROM u UNION ALL SELECT f FROM u)",
+        "SELECT id FROM parts WHERE n > (SELECT MAX(c) FROM (SELECT i AS c FROM u UNION ALL SELECT f FROM u) x)",
+        "SELECT COUNT(*) FROM (SELECT i AS k FROM u) a FULL JOIN (SELECT f AS k FROM u) b USING (k) JOIN parts ON parts.n > k",
+        "SELECT COUNT(*) FROM (SELECT n AS i FROM parts) a JOIN (SELECT i FROM parts) b USING (i) JOIN (SELECT f AS i FROM u) c USING (i)",
+    ],
+)
+def test_a_column_of_two_types_has_the_wider_one(numbers: Trial, sql: str) -> None:
+    """G2: a column merged of integer and double precision (UNION, USING) is a double, and comparing it casts numeric columns."""
+    numbers.holds(sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT id FROM words WHERE a = b", "SELECT id FROM words WHERE a IN (b, 'x')", "SELECT t.id FROM t JOIN words ON words.a = words.b"]
+)
+def test_text_of_two_collations_is_not_compared_on_forbidden_rows(numbers: Trial, sql: str) -> None:
+    """G2: PostgreSQL raises when it first compares texts whose columns have different collations, not before."""
+    numbers.holds(sql)
+
+
+def test_statistics_of_forbidden_rows_do_not_meet_a_broken_pattern(numbers: Trial) -> None:
+    """G2: PostgreSQL 17 and later estimate a condition on a fenced CTE by running it on the commonest values of the *table*."""
+    for sql in (r"SELECT id FROM t WHERE s LIKE '%EAK\'", r"SELECT id FROM t WHERE s ILIKE 'leak\'", r"SELECT id FROM t WHERE s LIKE '%EAK' || '\'"):
+        numbers.holds(sql)
+    numbers.holds("SELECT id FROM t WHERE s LIKE :p", {"p": "%EAK\\"})
+
+
+# -- PostgreSQL: the same meaning
+
+MEANING = Plan(
+    datasets=[_dataset("t", id="number", tenant="number", ts="date_time", j="string")],
+    filters={"t": TENANT},
+    make=["CREATE TABLE t (id bigint PRIMARY KEY, tenant int, ts timestamp, j text)"],
+    permitted=["""INSERT INTO t VALUES (1, 1, '2024-01-31 23:59:59', '{"a": 1}')"""],
+    full=["INSERT INTO t VALUES (2, 2, '2024-01-31', '{}')"],
+)
+
+
+@pytest.fixture(scope="module")
+def meaning(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Server) -> Iterator[Trial]:
+    with ExitStack() as exits:
+        yield _postgres(tmp_path_factory.mktemp("meaning"), MEANING, exits, postgres_server)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "ts + INTERVAL '1.5' DAY",  # a unit after the literal cuts off what is finer: one day
+        "ts + INTERVAL '1 day ago'",
+        "ts + INTERVAL '- 1' DAY",
+        "DATE_PART('year', ts)",  # a double, EXTRACT is a numeric
+        "TO_CHAR(ts, '%Y')",  # no directive: a percent sign, and the last digit of the year
+        "TO_CHAR(ts, '%m')",
+        "CAST(j AS jsonb) -> ''",
+        "INITCAP(j)",
+    ],
+)
+def test_an_expression_means_what_was_written(meaning: Trial, expression: str) -> None:
+    """G1: what the parser reads differently from the database is refused, or written back as it came."""
+    meaning.holds(f"SELECT {expression} AS c FROM t")
+
+
+# -- SQLite
+
+FILE = Plan(
+    datasets=[
+        _dataset("t", id="number", tenant="number", i="number", s="string", j="string"),
+        _dataset("parts", {"through": "t", "on": {"t_id": "id"}}, id="number", t_id="number", i="number"),
+        _dataset("shops", id="number", tenant="number", code="string"),
+        _dataset("sales", {"through": "shops", "on": {"code": "code"}}, id="number", code="string", amount="number"),
+    ],
+    filters={"t": TENANT, "shops": TENANT},
+    make=[
+        "CREATE TABLE t (id integer PRIMARY KEY, tenant int, i int, s text, j text)",
+        "CREATE INDEX t_i ON t (i)",
+        "CREATE TABLE parts (id integer PRIMARY KEY, t_id int, i int)",
+        "CREATE TABLE shops (id integer PRIMARY KEY, tenant int, code text COLLATE NOCASE)",
+        "CREATE TABLE sales (id integer PRIMARY KEY, code text, amount int)",
+    ],
+    permitted=[
+        "INSERT INTO t VALUES (1, 1, 1, 'a', '{\"a\": 1}'), (2, 1, 2, 'b', '{}')",
+        "INSERT INTO parts VALUES (1, 1, 5)",
+        "INSERT INTO shops VALUES (1, 1, 'abc')",
+        "INSERT INTO sales VALUES (1, 'abc', 1)",
+    ],
+    full=[
+        "INSERT INTO t VALUES (3, 2, -9223372036854775808, 'LEAK', '{bad')",
+        "INSERT INTO parts VALUES (2, 3, -9223372036854775808)",
+        "INSERT INTO shops VALUES (2, 2, 'ABC')",
+        "INSERT INTO sales VALUES (2, 'ABC', 99)",
+    ],
+    twin=["INSERT INTO t VALUES (3, 2, 7, 'z', '{}')", "INSERT INTO parts VALUES (2, 3, 7)"],
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    with ExitStack() as exits:
+        yield _sqlite(tmp_path_factory.mktemp("file"), FILE, exits)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT ABS(i) AS a FROM t WHERE i < 0 AND a > 0",
+        "SELECT ABS(i) AS a FROM parts WHERE a > 0",
+        "SELECT ABS(i) AS a, COUNT(*) FROM t GROUP BY i HAVING a > 0",
+    ],
+)
+def test_an_alias_in_where_or_having_counts_as_what_it_stands_for(file: Trial, sql: str) -> None:
+    """G2: SQLite puts the expression of the SELECT list where its alias stands, beside the guard's filter."""
+    file.holds(sql)
+
+
+def test_a_parent_is_found_by_exact_text(file: Trial) -> None:
+    """G1, G2: text is equal by bytes, whatever the column's collation: `ABC` is no child of the permitted `abc`."""
+    file.holds("SELECT amount FROM sales")
+
+
+@pytest.mark.parametrize("expression", ["CAST(s AS STRING)", "MOD(7, 3)"])
+def test_an_expression_on_sqlite_means_what_was_written(file: Trial, expression: str) -> None:
+    """G1: STRING is a numeric affinity on SQLite, and MOD gives a float where % gives an integer."""
+    file.holds(f"SELECT {expression} AS c FROM t")
+
+
+@pytest.mark.parametrize("sql", ["SELECT (SELECT COUNT(*) FROM t) FROM parts", "SELECT :id FROM t"])
+def test_no_name_of_ours_stands_in_an_answer(file: Trial, sql: str) -> None:
+    """G1: SQLite names a column after its text, which is the bearer's and not ours."""
+    columns = file.ask(sql, {"id": 1} if ":id" in sql else None).columns
+    assert not any("__g" in column or ":p_" in column for column in columns)
+
+
+def test_a_computed_column_does_not_raise_on_forbidden_rows(tmp_path: Path) -> None:
+    """G2: a virtual column is computed where it is read, which may be before the guard's filter."""
+    plan = Plan(
+        datasets=[_dataset("t", id="number", tenant="number", i="number", g="number")],
+        filters={"t": COSTLY},
+        make=[
+            "CREATE TABLE t (id integer PRIMARY KEY, tenant int, i int, j text, g int GENERATED ALWAYS AS (json_extract(j, '$.a')) VIRTUAL)",
+            "CREATE INDEX t_i ON t (i)",
+        ],
+        permitted=["INSERT INTO t (id, tenant, i, j) VALUES (1, 1, 1, '{\"a\": 1}')"],
+        full=["INSERT INTO t (id, tenant, i, j) VALUES (2, 2, 5, '{bad')"],
+        twin=["INSERT INTO t (id, tenant, i, j) VALUES (2, 2, 5, '{}')"],
+    )
+    with ExitStack() as exits:
+        _sqlite(tmp_path, plan, exits).holds("SELECT id FROM t WHERE g > 0")
