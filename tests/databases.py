@@ -105,8 +105,11 @@ def fill_sqlite(path: Path, tables: Sequence[Table], views: Mapping[str, str]) -
         connection.execute("COMMIT")
 
 
-def fill_postgres(url: str, tables: Sequence[Table], views: Mapping[str, str]) -> None:
-    """Make the tables of schema public hold exactly these rows, with a key and an index on every other column. Tables once made stay."""
+def fill_postgres(url: str, tables: Sequence[Table], views: Mapping[str, str], *, analyze: bool) -> None:
+    """Make the tables of schema public hold exactly these rows, with a key and an index on every other column. Tables once made stay.
+
+    With `analyze` the planner knows how small they are and reads them whole; without, it prefers an index.
+    """
     with psycopg.connect(libpq(url)) as connection:
         present = _present(connection)
         if all(table.name in present for table in tables):
@@ -118,6 +121,8 @@ def fill_postgres(url: str, tables: Sequence[Table], views: Mapping[str, str]) -
             _load_postgres(connection, tables, keyed=True)
             for name, body in views.items():
                 connection.execute(f"CREATE VIEW {_quoted(name)} AS {body}".encode())
+        if analyze:
+            connection.execute("ANALYZE")
 
 
 def libpq(url: str) -> str:

@@ -14,19 +14,17 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 if __name__ == "__main__":  # the modules of the tests import each other by their own names, as pytest has it
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
 
 import servers
 from oracle import AFTER_SQL, Stage
-from strategies import BEARERS, LITERALS, Query, queries
+from strategies import BEARERS, LITERALS, Choices, Query, shrunk, write
 from world import CONFIGURATION
 
 __all__ = ["Tally", "explore"]
@@ -61,43 +59,48 @@ class Tally:
 
 
 class Finding(AssertionError):
-    """A guarantee did not hold for this query; Hypothesis shrinks it."""
+    """A guarantee did not hold for this query, the smallest one found."""
 
 
-def explore(stage: Stage, bearer: str, count: int, seed: int, *, tick: Callable[[], None] = lambda: None) -> Tally:
-    """Ask `count` random queries for `bearer`. Raises `Finding` with the smallest query for which a guarantee did not hold."""
+def explore(stage: Stage, bearer: str, count: int, seed: int, *, analyze: bool = False, tick: Callable[[], None] = lambda: None) -> Tally:
+    """Ask `count` random queries for `bearer`; `analyze` as for `Stage.set`. Raises `Finding` with the smallest query for which a guarantee did not hold."""
     configuration = SPIED if stage.dialect == "sqlite" else CONFIGURATION
-    stage.set(BEARERS[bearer], LITERALS, configuration)
+    stage.set(BEARERS[bearer], LITERALS, configuration, analyze=analyze)
     tally = Tally()
 
-    @seeded(zlib.crc32(f"{seed} {stage.dialect} {bearer}".encode()))
-    @settings(
-        max_examples=count, database=None, deadline=None, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck), print_blob=False
-    )
-    @given(queries(stage.dialect))
-    def ask(query: Query) -> None:
+    source = random.Random(zlib.crc32(f"{seed} {stage.dialect} {bearer} {analyze}".encode()))
+    for _ in range(count):
         tick()
-        judgement = stage.judge(query.sql, query.params)
-        full, model = judgement.full, judgement.model
-        tally.asked += 1
-        tally.answerable += model is not None
-        if full.rows is not None:
-            tally.accepted += model is not None
-            tally.equal += model is not None and not judgement.problems
-            tally.with_rows += bool(full.rows)
-        elif full.code in AFTER_SQL:
-            tally.accepted += model is not None
-            tally.failed += model is not None
-        else:
-            tally.refused[f"{full.code} ({full.refusal[3]})"] += 1
-        problems = list(judgement.problems)
-        if model is not None and full.code in AFTER_SQL and not query.fallible:
-            problems.append(f"the database failed ({full.code}) although no expression of the query can")
-        if problems:
-            raise Finding("\n".join([query.sql, repr(query.params), *problems]))
-
-    ask()
+        choices = Choices(source=source)
+        if _problems(stage, write(choices, stage.dialect), tally):
+            smallest = write(Choices(shrunk(choices.made, lambda given: _still(stage, given))), stage.dialect)
+            raise Finding("\n".join([smallest.sql, repr(smallest.params), *_problems(stage, smallest, Tally())]))
     return tally
+
+
+def _still(stage: Stage, given: Sequence[int]) -> Sequence[int] | None:
+    choices = Choices(given)
+    return choices.made if _problems(stage, write(choices, stage.dialect), Tally()) else None
+
+
+def _problems(stage: Stage, query: Query, tally: Tally) -> list[str]:
+    judgement = stage.judge(query.sql, query.params)
+    full, model = judgement.full, judgement.model
+    tally.asked += 1
+    tally.answerable += model is not None
+    if full.rows is not None:
+        tally.accepted += model is not None
+        tally.equal += model is not None and not judgement.problems
+        tally.with_rows += bool(full.rows)
+    elif full.code in AFTER_SQL:
+        tally.accepted += model is not None
+        tally.failed += model is not None
+    else:
+        tally.refused[f"{full.code} ({full.refusal[3]})"] += 1
+    problems = list(judgement.problems)
+    if model is not None and full.code in AFTER_SQL and not query.fallible:
+        problems.append(f"the database failed ({full.code}) although no expression of the query can")
+    return problems
 
 
 def main() -> int:
@@ -109,7 +112,8 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.randrange(2**31) if options.seed is None else options.seed
     dialects = options.database or ["sqlite", "postgres"]
-    each = max(1, options.count // (len(BEARERS) * len(dialects)))
+    rounds = [(dialect, analyze) for dialect in dialects for analyze in ((False, True) if dialect == "postgres" else (False,))]
+    each = max(1, options.count // (len(BEARERS) * len(rounds)))
     print(f"seed {seed}, {each} queries for each of {len(BEARERS)} bearers on {' and '.join(dialects)}")
     logging.getLogger("rowseal").setLevel(logging.CRITICAL)  # a failing query is no news here
     run = servers.Run.begin()
@@ -119,7 +123,8 @@ def main() -> int:
             for dialect in dialects:
                 stage = Stage(dialect, Path(folder) / dialect, run.server().new_database() if dialect == "postgres" else None)
                 for bearer in BEARERS:
-                    findings += _report(stage, bearer, each, seed)
+                    for analyze in [analyze for each_dialect, analyze in rounds if each_dialect == dialect]:
+                        findings += _report(stage, bearer, each, seed, analyze=analyze)
                 stage.close()
     finally:
         run.end()
@@ -127,7 +132,8 @@ def main() -> int:
     return 1 if findings else 0
 
 
-def _report(stage: Stage, bearer: str, count: int, seed: int) -> int:
+def _report(stage: Stage, bearer: str, count: int, seed: int, *, analyze: bool) -> int:
+    name = f"{stage.dialect}, {bearer}{', with statistics' if analyze else ''}"
     done = 0
     started = time.monotonic()
 
@@ -135,18 +141,14 @@ def _report(stage: Stage, bearer: str, count: int, seed: int) -> int:
         nonlocal done
         done += 1
         if done % 20 == 0 and sys.stderr.isatty():
-            print(f"\r{stage.dialect}, {bearer}: {done}/{count}, {done / (time.monotonic() - started):.0f}/s ", end="", file=sys.stderr)
+            print(f"\r{name}: {done}/{count}, {done / (time.monotonic() - started):.0f}/s ", end="", file=sys.stderr)
 
     try:
-        tally = explore(stage, bearer, count, seed, tick=tick)
+        tally = explore(stage, bearer, count, seed, analyze=analyze, tick=tick)
     except Finding as finding:
-        print(f"\n{stage.dialect}, {bearer}: FINDING after {done} queries\n{finding}\n")
+        print(f"\n{name}: FINDING after {done} queries\n{finding}\n")
         return 1
-    except BaseExceptionGroup as group:  # several kinds of finding, each shrunk
-        for finding in group.exceptions:
-            print(f"\n{stage.dialect}, {bearer}: FINDING after {done} queries\n{finding}\n")
-        return len(group.exceptions)
-    print(f"{stage.dialect}, {bearer}: {tally}; {count / (time.monotonic() - started):.0f}/s")
+    print(f"{name}: {tally}; {count / (time.monotonic() - started):.0f}/s")
     return 0
 
 

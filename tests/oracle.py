@@ -132,7 +132,6 @@ class Stage:
 
     def __init__(self, dialect: str, folder: Path, database: servers.Database | None = None) -> None:
         self.dialect = dialect
-        self.tables: tuple[Table, ...] = ()
         self._folder = folder
         self._gates: dict[tuple[str, str], Gate] = {}
         self._set: tuple[Any, ...] | None = None
@@ -144,23 +143,24 @@ class Stage:
                 self._postgres[variant] = database.another()
                 self._exit.callback(self._postgres[variant].drop)
 
-    def set(
-        self, bearer: Bearer, planted: Sequence[int | Decimal | str], configuration: Mapping[str, Any] = CONFIGURATION, tables: Sequence[Table] = TABLES
-    ) -> None:
-        """Fill the databases for `bearer`: a forbidden row for every member of `planted`, and the twin's other forbidden rows."""
-        wanted = (repr(bearer), repr(configuration), tuple(planted))
+    def set(self, bearer: Bearer, planted: Sequence[int | Decimal | str], configuration: Mapping[str, Any] = CONFIGURATION, *, analyze: bool = False) -> None:
+        """Fill the databases for `bearer`: a forbidden row for every member of `planted`, and the twin's other forbidden rows.
+
+        `analyze` gives PostgreSQL's planner statistics, and with them other plans.
+        """
+        wanted = (repr(bearer), repr(configuration), tuple(planted), analyze)
         if wanted == self._set:
             return
         self._set = None
-        allowed = permission(configuration, tables, bearer)
-        full = plant(configuration, tables, allowed, planted)
+        allowed = permission(configuration, TABLES, bearer)
+        full = plant(configuration, TABLES, allowed, planted)
         # The twin lacks the table that is no dataset: whether it exists is nobody's business either.
         other = tuple(table for table in twin(configuration, full, allowed) if table.name != "salaries")
         relations = visible(configuration, full, allowed)
         if [relation.rows for relation in relations] != [relation.rows for relation in visible(configuration, other, permission(configuration, other, bearer))]:
             raise AssertionError("the twin differs in permitted rows: the oracle itself is wrong")
-        self._fill("full", full)
-        self._fill("twin", other)
+        self._fill("full", full, analyze=analyze)
+        self._fill("twin", other, analyze=analyze)
         if self._model is not None:
             self._model.close()
         self._model = SqliteModel(relations) if self.dialect == "sqlite" else PostgresModel(self._postgres["model"].owner_url, relations)
@@ -215,9 +215,9 @@ class Stage:
     def _url(self, variant: str) -> str:
         return f"sqlite:///{self._folder / variant}.db" if self.dialect == "sqlite" else self._postgres[variant].reader_url
 
-    def _fill(self, variant: str, tables: Sequence[Table]) -> None:
+    def _fill(self, variant: str, tables: Sequence[Table], *, analyze: bool) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self.dialect == "sqlite":
             fill_sqlite(self._folder / f"{variant}.db", tables, VIEWS)
         else:
-            fill_postgres(self._postgres[variant].owner_url, tables, VIEWS)
+            fill_postgres(self._postgres[variant].owner_url, tables, VIEWS, analyze=analyze)

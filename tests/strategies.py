@@ -1,21 +1,21 @@
 """Random queries over the world, biased to hurt: names that shadow, outer joins, correlated sub-queries, and expressions that fail.
 
 Each query is well-typed and its answer is determined (a LIMIT stands behind an ORDER BY over every column, windows count peers), so
-that whatever differs between two databases is a finding. Simple choices come first: Hypothesis shrinks towards them.
+that whatever differs between two databases is a finding. Each is written from a list of numbers, its choices, in which 0 is always
+the simplest: a failing query is made small by making its list small.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, TypeVar
 
-from hypothesis import strategies as st
-
 from world import CONFIGURATION, TABLES, Bearer
 
-__all__ = ["BEARERS", "LITERALS", "Query", "queries"]
+__all__ = ["BEARERS", "LITERALS", "Choices", "Query", "shrunk", "write"]
 
 T = TypeVar("T")
 Columns: TypeAlias = tuple[tuple[str, str], ...]  # names and types: number or text
@@ -95,6 +95,24 @@ def _text(value: Any) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
+class Choices:
+    """Numbers that decide what is written: those given, then drawn from `source`, or 0 where there is none. `made` records them."""
+
+    def __init__(self, given: Sequence[int] = (), source: random.Random | None = None) -> None:
+        self.made: list[int] = []
+        self._given = given
+        self._source = source
+
+    def below(self, bound: int) -> int:
+        """The next choice, from 0 to `bound` - 1."""
+        if len(self.made) < len(self._given):
+            value = min(self._given[len(self.made)], bound - 1)
+        else:
+            value = self._source.randrange(bound) if self._source else 0
+        self.made.append(value)
+        return value
+
+
 @dataclass(slots=True)
 class _Writer:
     """Writes one query. `depth` bounds nesting; `ctes` are the bearer's own names in scope, innermost last.
@@ -102,7 +120,7 @@ class _Writer:
     A `calm` query holds nothing that is known to fail: the product may leave it unfenced, so whatever fails after all is found.
     """
 
-    draw: Callable[[st.SearchStrategy[Any]], Any]
+    choices: Choices
     dialect: str
     calm: bool
     fallible: bool = False
@@ -111,11 +129,13 @@ class _Writer:
     numbered: Iterator[int] = field(default_factory=lambda: iter(range(10_000)))
 
     def chance(self, percent: int) -> bool:
-        return bool(self.draw(st.integers(0, 99)) >= 100 - percent)
+        return self.choices.below(100) >= 100 - percent
+
+    def number(self, least: int, most: int) -> int:
+        return least + self.choices.below(most - least + 1)
 
     def one(self, choices: Sequence[T]) -> T:
-        chosen: T = self.draw(st.sampled_from(choices))
-        return chosen
+        return choices[self.choices.below(len(choices))]
 
     # Queries
 
@@ -123,7 +143,7 @@ class _Writer:
         """SQL and the columns that it gives; `signature` demands their types."""
         before = len(self.ctes)
         head = self.with_clause(depth - 1) if depth > 0 and self.chance(20) else ""
-        kinds = tuple(signature or [self.one(("number", "text")) for _ in range(self.draw(st.integers(1, 3)))])
+        kinds = tuple(signature or [self.one(("number", "text")) for _ in range(self.number(1, 3))])
         sql, columns = self.select(depth, outer, kinds)
         if depth > 0 and self.chance(15):
             operation = self.one(("UNION ALL", "UNION", "EXCEPT", "INTERSECT"))
@@ -131,15 +151,15 @@ class _Writer:
         if limited and self.chance(30):
             sql += " ORDER BY " + ", ".join(str(position + 1) + self.one(("", " DESC")) for position in range(len(kinds)))
             if self.chance(70):
-                sql += f" LIMIT {self.draw(st.integers(1, 5))}"
+                sql += f" LIMIT {self.number(1, 5)}"
                 if self.chance(30):
-                    sql += f" OFFSET {self.draw(st.integers(0, 3))}"
+                    sql += f" OFFSET {self.number(0, 3)}"
         del self.ctes[before:]
         return head + sql, columns
 
     def with_clause(self, depth: int) -> str:
         parts, taken = [], set[str]()
-        for _ in range(self.draw(st.integers(1, 2))):
+        for _ in range(self.number(1, 2)):
             name = self.one([each for each in ("w", "v", "orders", "customers", '"Orders"', "ORDER_ITEMS") if _folded(each, self.dialect) not in taken])
             taken.add(_folded(name, self.dialect))
             sql, columns = self.query(depth, ())
@@ -380,9 +400,41 @@ def _folded(name: str, dialect: str) -> str:
     return bare if dialect == "postgres" and name.startswith('"') else bare.lower()
 
 
-@st.composite
-def queries(draw: Any, dialect: str) -> Query:
-    """A query in this dialect, ready to be asked as written."""
-    writer = _Writer(draw, dialect, calm=draw(st.booleans()))
+def write(choices: Choices, dialect: str) -> Query:
+    """The query that these choices make, in this dialect, ready to be asked as written."""
+    writer = _Writer(choices, dialect, calm=choices.below(2) == 1)
     sql, _ = writer.query(2, ())
     return Query(sql, writer.fallible, writer.params)
+
+
+def shrunk(choices: Sequence[int], still: Callable[[Sequence[int]], Sequence[int] | None], *, tries: int = 2000) -> Sequence[int]:
+    """The smallest list of choices found for which `still` gives a list (the choices really used) and not None."""
+    best = list(choices)
+
+    def better(candidate: list[int]) -> bool:
+        nonlocal best, tries
+        tries -= 1
+        found = still(candidate) if tries > 0 else None
+        if found is None or (len(found), list(found)) >= (len(best), best):
+            return False
+        best = list(found)
+        return True
+
+    before: list[int] | None = None
+    while best != before and tries > 0:
+        before = best
+        for size in (64, 32, 16, 8, 4, 2, 1):
+            start = 0
+            while start < len(best):
+                # Without the block, or with the simplest choices in its place; a start that helped is tried again.
+                rest = best[start + size :]
+                gone, plain = [*best[:start], *rest], [*best[:start], *[0] * len(best[start : start + size]), *rest]
+                if not better(gone) and not better(plain):
+                    start += max(1, size // 4)
+        for position in range(len(before)):
+            for less in (1, 2, 4):
+                while (
+                    position < len(best) and best[position] >= less and better([*best[:position], best[position] // less - (less == 1), *best[position + 1 :]])
+                ):
+                    pass
+    return best

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 
 from harness import Case, MalformedCaseError, cases, ordered, shown
 from model import literals, permission, plant, twin, visible
-from oracle import Stage
-from world import CONFIGURATION, TABLES, Bearer
+from oracle import Stage, outcome_of
+from rowseal.gate import Gate
+from world import CONFIGURATION, TABLES, Bearer, configuration_file, token
 
 ALL = cases()
 
@@ -105,6 +108,34 @@ def test_a_failing_query_is_told_without_the_database_s_words(stage: Callable[[s
     assert judgement.full.code in {"query_failed", "function_refused"}
     assert "malformed" not in repr(judgement.full.refusal)
     assert "login" not in repr(judgement.full.refusal)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [{"field": "tenant_id", "op": "=", "value": 1}],
+        [{"field": "note", "op": "=", "value": "x"}],
+        [{"field": "note", "op": "contains_substring", "value": "x"}],
+    ],
+    ids=["tenant", "equal text", "substring"],
+)
+@pytest.mark.parametrize(
+    "sql", ["SELECT id FROM notes", "SELECT id FROM notes WHERE note > 'a'", "SELECT id, UPPER(note) AS u FROM notes WHERE LENGTH(note) < 5"]
+)
+def test_the_size_of_a_forbidden_value_changes_nothing(filters: list[dict[str, Any]], sql: str, tmp_path: Path) -> None:
+    """G2: a value larger than an answer may be, in a row that the bearer may not read, is neither refused nor noticed."""
+    fields = [{"id": "id", "type": "number"}, {"id": "tenant_id", "type": "number"}, {"id": "note", "type": "string"}]
+    configuration = {"version": 1, "datasets": [{"id": "notes", "table": "notes", "fields": fields}], "limits": {"result_bytes": 1_000_000}}
+    outcomes = []
+    for variant, forbidden in (("full", "y" * 3_000_000), ("twin", "y")):
+        with closing(sqlite3.connect(tmp_path / f"{variant}.db", isolation_level=None)) as connection:
+            connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, tenant_id INTEGER, note TEXT)")
+            connection.executemany("INSERT INTO notes VALUES (?, ?, ?)", [(1, 1, "x"), (2, 2, forbidden)])
+        (tmp_path / variant).mkdir()
+        gate = Gate.from_yaml(configuration_file(tmp_path / variant, f"sqlite:///{tmp_path / variant}.db", configuration))
+        outcomes.append(outcome_of(gate, token(Bearer(("notes",), {"notes": [filters]})), sql))
+        gate.close()
+    assert outcomes[0] == outcomes[1]
 
 
 # The oracle's own parts: they must be able to say no.
