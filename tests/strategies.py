@@ -212,6 +212,10 @@ class _Writer:
                 # A comma binds less tightly than JOIN: what follows it could not refer to what stands before it.
                 text += f" CROSS JOIN {right}"
                 continue
+            common = [name for name, _ in left[-1].columns if (name, "number") in own[-1].columns]
+            if len(left) == 1 and common and self.chance(20):
+                text += f" {kind} {right} USING ({self.one(common)})"
+                continue
             same = self.one(("number", "number", "text"))
             condition = f"{self.column(left, same)} = {self.column(own[-1:], same)}"
             if kind == "FULL JOIN" and condition.count(".") < 2:
@@ -225,7 +229,11 @@ class _Writer:
         taken = {_folded(source.alias, self.dialect) for source in own}
         choice = self.one(("table", "table", "table", "cte", "derived"))
         if choice == "derived" and depth > 0:
-            sql, columns = self.query(depth - 1, ())
+            inner: list[Source] = []
+            if self.chance(15):
+                sql, columns = f"SELECT * FROM {self.source(0, inner)}", inner[0].columns
+            else:
+                sql, columns = self.query(depth - 1, ())
             text, name = f"({sql})", None
         elif choice == "cte" and self.ctes:
             folded, columns = self.one(self.ctes)
@@ -260,7 +268,8 @@ class _Writer:
             return "0" if kind == "number" else "'none'"
         risky = [(source, name) for source, name in found if name in RISKY]
         source, name = self.one(risky if risky and self.chance(30) else found)
-        return f"{source.alias}.{name}"
+        bare = [each for each in scope for other, _ in each.columns if other == name] == [source] and self.chance(10)
+        return name if bare else f"{source.alias}.{name}"
 
     def literal(self, kind: str) -> str:
         return _text(self.one(NUMBERS if kind == "number" else TEXTS))
