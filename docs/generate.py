@@ -183,7 +183,7 @@ def _require_cover(database: str) -> None:
     # SQLite: a unit of time, which no function of SQLite takes. PostgreSQL: the parser adds a text to initcap that `admit` then refuses.
     unsaid -= {exp.Var} if database == "sqlite" else {exp.Initcap}
     if unsaid:
-        raise SystemExit(f"{database}: docs/sql_examples.py has no example for {sorted(getattr(each, '__name__', each) for each in unsaid)}")
+        raise SystemExit(f"{database}: docs/sql_examples.py has no example for {sorted(str(getattr(each, '__name__', each)) for each in unsaid)}")
 
 
 def _sql_subset() -> Iterator[str]:
@@ -208,7 +208,7 @@ def _sql_subset() -> Iterator[str]:
         yield ""
     yield "## Functions\n"
     yield (
-        "`functions.allow` in [datasets.yaml](datasets-yaml.md#functions) adds names to this list, `functions.deny` takes names away.\n"
+        "`functions.allow` in [datasets.yaml](datasets-yaml.md#top-level) adds names to this list, `functions.deny` takes names away.\n"
         "A name that you allow is yours to judge: it can do whatever the database lets it do.\n"
     )
     yield from _functions()

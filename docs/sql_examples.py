@@ -55,7 +55,7 @@ CONSTRUCTS: Final = (
                 "SELECT s.region FROM (SELECT region FROM orders ORDER BY region LIMIT 3 OFFSET 1) AS s JOIN customers AS c ON c.tenant = 1",
             ),
             ("a column list behind an alias", "SELECT s.a FROM (SELECT region FROM orders) AS s(a)"),
-            ("a query in brackets", "(SELECT region FROM orders LIMIT 3) ORDER BY region LIMIT 2 OFFSET 1"),
+            ("a query in brackets", "(SELECT region FROM orders) ORDER BY region LIMIT 2 OFFSET 1"),
             (
                 "`LATERAL`",
                 "SELECT c.name, l.amount FROM customers AS c CROSS JOIN LATERAL (SELECT o.amount FROM orders AS o WHERE o.customer_id = c.customer_id) AS l",

@@ -1,0 +1,352 @@
+"""What the documentation says is so: its snippets run, its links lead somewhere, and what is written from the code is current."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import create_engine
+
+import servers
+from docs import generate
+from rowseal import Gate, Signer, errors
+from rowseal.catalog.load import load
+from rowseal.claims import Claims, KeyFacts
+from rowseal.filters import read_filter
+from rowseal.gate import Access
+from rowseal.grants import vizzly
+from rowseal.keys import TokenRules
+from sample_engine import shop
+from sample_engine.keys import make_keys
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def _names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def _prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def _fences(page: str, language: str) -> list[str]:
+    return [text for found, text in FENCE.findall((ROOT / page).read_text(encoding="utf-8")) if found == language]
+
+
+# --- written from the code ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_from_the_code_are_current() -> None:
+    """Whoever changes a code or the list of SQL runs `make docs`."""
+    assert _names(list(generate.stale())) == []
+
+
+def test_a_page_that_is_not_current_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check can say no, and writing mends it."""
+    page = tmp_path / "errors.md"
+    page.write_text("# Errors\n")
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    monkeypatch.setattr(generate, "PAGES", {page: next(lines for path, lines in generate.PAGES.items() if path.name == "errors.md")})
+    assert generate.main(["--check"]) == 1
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+
+
+def test_every_code_has_a_section_with_its_status() -> None:
+    """errors.md#code is an address that a refusal's reader may rely on."""
+    page = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
+    for code, meaning in errors.CODES.items():
+        section = page.partition(f"\n### `{code}`\n")[2].partition("\n#")[0]
+        assert meaning.hint in section
+        assert f"\n## {meaning.status}:" in page.partition(f"\n### `{code}`\n")[0]
+
+
+def test_the_code_map_has_every_module_and_the_codes_that_it_refuses_with() -> None:
+    """architecture.md is compared with the source, module by module."""
+    page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    said: dict[str, set[str]] = {}
+    for paragraph in page.split("\n\n"):
+        modules = re.findall(r"^\*\*`([\w.]+)`\*\*|; \*\*`([\w.]+)`\*\*", paragraph, re.MULTILINE)
+        codes = re.findall(r"`(\w+)`", paragraph.partition("Refuses with:")[2])
+        said |= {first or second: set(codes) for first, second in modules}
+    written = {module: set(codes) for module, codes in generate.refusals().items()}
+    assert {module: codes for module, codes in said.items() if codes} == written
+    present = {".".join(path.relative_to(generate.SOURCE).with_suffix("").parts).removesuffix(".__init__") for path in generate.SOURCE.rglob("*.py")}
+    inside = {"grants.grant", *(name for name in present if name.startswith("catalog."))}  # one paragraph for all of these
+    assert present - inside - {"__init__", "sql"} <= said.keys()
+    assert said.keys() <= present
+
+
+# --- links and names ---------------------------------------------------------------------------------------------------------------------
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    headings = re.findall(r"^#{1,6} (.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", heading).lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", _names(PAGES))
+def test_relative_links_lead_to_files_and_headings_that_exist(name: str) -> None:
+    """Every link that is not to another site."""
+    page = ROOT / name
+    broken = []
+    for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", _prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or not target.is_relative_to(ROOT) or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", _names(PAGES))
+def test_files_and_commands_that_a_page_names_exist(name: str) -> None:
+    """`tests/...`, `docs/...`, `src/...` in backticks, and every `make` target."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    files = re.findall(r"`((?:tests|docs|src|sample_engine)/[\w./-]*\w[\w./-]*)(?:::\w+)?`", text)
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)", text)) <= targets
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    """Nothing is written that nobody finds."""
+    seen: set[Path] = set()
+    waiting = [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        links = (link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)) if not re.match(r"[a-z]+:", link))
+        waiting += [path for path in ((page.parent / link).resolve() for link in links if link.endswith(".md")) if path not in seen]
+    assert set(PAGES) <= seen
+
+
+def test_each_guarantee_names_tests_that_exist() -> None:
+    """guarantees.md has a row for each of the ten, with tests that are there."""
+    page = (ROOT / "docs/explanation/guarantees.md").read_text(encoding="utf-8")
+    rows = {found[1]: found[0] for found in re.finditer(r"^\| (G\d+) \|.*\|$", page, re.MULTILINE)}
+    assert set(rows) == {f"G{number}" for number in range(1, 11)}
+    headings = {
+        heading for case in (ROOT / "tests" / "cases").glob("*.md") for heading in re.findall(r"^## (.+)$", case.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    for row in rows.values():
+        shown = row.rsplit(" | ", 1)[1]
+        # `test_engine`, `test_engine::test_one`, `…::test_another`, `oracle.watched`
+        named = re.findall(r"`(test_\w+|…|oracle)(?:(?:::|\.)([\w.]+))?`", shown)
+        assert named, row
+        path = ROOT
+        for module, inside in named:
+            path = path if module == "…" else ROOT / "tests" / f"{module}.py"
+            text = path.read_text(encoding="utf-8")
+            assert all(re.search(rf"^ *(?:def |class )?{name}\b[(:]", text, re.MULTILINE) for name in inside.split(".") if name), inside
+        assert set(re.findall(r'"([^"]+)"', shown)) <= headings
+
+
+# --- snippets ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a checkout is after `make demo`, with the files of the README in it."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "sample_engine").mkdir()
+    shop.make_shop(f"sqlite:///{folder / 'sample_engine' / 'shop.db'}")
+    make_keys(folder / "sample_engine" / "keys")
+    files = re.findall(r"^`([\w.]+)` [^\n]*\n\n```\w+\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in files] == ["shop.yaml", "engine.py", "host.py"]
+    for name, text in files:
+        (folder / name).write_text(text)
+    return folder
+
+
+async def _ask(app: Any, token: str | None, body: str) -> httpx.Response:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://engine") as client:
+        return await client.post("/query", content=body, headers=headers)
+
+
+def test_the_readme_s_gate_answers_as_the_readme_says(readme: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its three files, its question, its answer; and without the token nothing."""
+    import anyio
+
+    monkeypatch.chdir(readme)
+    signed = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True, check=True).stdout.strip()
+    made = runpy.run_path("engine.py")
+    try:
+        (start,) = _fences("README.md", "sh")
+        assert "uvicorn engine:app" in start
+        assert "python host.py" in start
+        asked = re.search(r"-d '(.*)'", start)
+        assert asked is not None
+        answer = anyio.run(_ask, made["app"], signed, asked[1])
+        (expected,) = _fences("README.md", "json")
+        assert answer.text == expected.strip()
+        assert anyio.run(_ask, made["app"], None, asked[1]).json()["code"] == "token_missing"
+    finally:
+        made["gate"].close()
+
+
+def _signer() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_the_signing_snippet_signs() -> None:
+    """claims.md: what a host application writes."""
+    (snippet,) = _fences("docs/reference/claims.md", "python")
+    names: dict[str, Any] = {"private_key_pem": _signer()}
+    exec(compile(snippet, "claims.md", "exec"), names)
+    assert names["tokens"]["dataAccessToken"].count(".") == 2
+
+
+def test_the_claims_and_filters_shown_are_accepted() -> None:
+    """The payload of claims.md is a grant, each filter of operators.md is one."""
+    (payload,) = _fences("docs/reference/claims.md", "json")
+    claims = Claims(key=KeyFacts("docs", "vizzly"), content=json.loads(payload), expires_at=0, digest="")
+    grant = vizzly.read(claims, TokenRules(profile="vizzly", keys=()))
+    assert grant.dataset_ids == {"orders", "customers"} == grant.filters.keys()
+    filters = _fences("docs/reference/operators.md", "json")
+    assert filters
+    for text in filters:
+        read_filter(json.loads(text))
+
+
+def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
+    """datasets-yaml.md: the three forms of a secure filter, in a file around them."""
+    (fragment,) = _fences("docs/reference/datasets-yaml.md", "yaml")
+    connection = sqlite3.connect(tmp_path / "data.db")
+    connection.executescript("CREATE TABLE orders (order_id INTEGER); CREATE TABLE lines (order_id INTEGER, deleted BOOLEAN, region TEXT);")
+    connection.close()
+    make_keys(tmp_path)
+    top = ["version: 1", "database: sqlite:///data.db", "tokens: [{profile: vizzly, keys: [{id: docs, public_key_file: public.pem}]}]", "datasets:"]
+    parent = ["  - {id: orders, table: orders, fields: [{id: order_id, type: number}]}"]
+    child = ["  - id: lines", "    table: lines", "    fields: [{id: order_id, type: number}, {id: deleted, type: boolean}, {id: region, type: string}]"]
+    (tmp_path / "datasets.yaml").write_text("\n".join([*top, *parent, *child, *(f"    {line}" for line in fragment.splitlines())]))
+    catalog = load(tmp_path / "datasets.yaml", environ={}).catalog
+    assert len(catalog.datasets["lines"].secure_filters) == 3
+
+
+# --- SQL ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def _stock(url: str) -> None:
+    """The sample shop with a handful of rows."""
+    engine = create_engine(url)
+    orders = [
+        {"id": number, "tenant_id": 1, "customer_id": 1, "region": region, "status": "paid", "amount": 5 * number, "note": None, "deleted": False}
+        for number, region in enumerate(("North", "South", None), 1)
+    ]
+    try:
+        with engine.begin() as connection:
+            shop.metadata.create_all(connection)
+            connection.execute(shop.customers.insert(), {"id": 1, "tenant_id": 1, "name": "one", "country": "FR", "since": "2025-12-31"})
+            connection.execute(shop.orders.insert(), [{**order, "placed_at": "2026-01-31 12:00:00"} for order in orders])
+    finally:
+        engine.dispose()
+
+
+def _access(url: str, folder: Path) -> Iterator[Access]:
+    private = make_keys(folder / "sample_engine" / "keys").read_bytes()
+    (folder / "datasets.yaml").write_text((ROOT / "datasets.yaml").read_text(encoding="utf-8"))
+    gate = Gate(load(folder / "datasets.yaml", environ={"DATABASE_URL": url}))
+    own = [[{"field": "tenant", "op": "is_one_of", "value": [1, 2, 3]}]]
+    tokens = Signer(private).generate_tokens(
+        user_reference="docs", project_id="prj_shop", data_set_ids=["orders", "customers"], secure_filters={"orders": own, "customers": own}
+    )
+    try:
+        yield gate.verify(tokens["dataAccessToken"])
+    finally:
+        gate.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Access]:
+    _stock(f"sqlite:///{tmp_path / 'shop.db'}")
+    yield from _access(f"sqlite:///{tmp_path / 'shop.db'}", tmp_path)
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path, fresh_postgres: servers.Database) -> Iterator[Access]:
+    _stock(fresh_postgres.owner_url)
+    yield from _access(fresh_postgres.reader_url, tmp_path)
+
+
+@pytest.mark.parametrize(("database", "fixture"), [("sqlite", "sqlite"), pytest.param("postgres", "postgresql", marks=pytest.mark.postgres)])
+def test_the_sql_that_the_page_shows_runs_where_it_says(database: str, fixture: str, request: pytest.FixtureRequest) -> None:
+    """Every example that the page calls accepted is answered by the database; every other one is refused with the code that it names."""
+    access: Access = request.getfixturevalue(fixture)
+    wrong = []
+    for what, sql, params in generate.examples(database):
+        expected = generate.taken(sql, database, params)
+        try:
+            access.execute(sql, params)
+            code = ""
+        except errors.Refused as refusal:
+            code = refusal.code
+        if code != expected:
+            wrong.append((what, sql, code, expected))
+    assert wrong == []
+
+
+def _cells(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table that begins with this heading row."""
+    table = (ROOT / page).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2].partition("\n\n")[0]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()[1:]]
+
+
+def test_the_operators_that_want_brackets_are_those_of_the_page() -> None:
+    """0005: each line of its table, asked on both databases."""
+    rows = _cells("docs/decisions/0005-operators-need-brackets.md", "| accepted | refused |")
+    assert len(rows) > 5
+    for accepted, refused in rows:
+        for database in generate.DATABASES:
+            assert generate.taken(_about(accepted), database) == ""
+            expected = "" if "PostgreSQL" in refused and database == "sqlite" else "construct_refused"
+            assert generate.taken(_about(refused), database) == expected, refused
+
+
+def _about(cell: str) -> str:
+    """The expression in backticks, over fields that exist: a, b and c are amount, order_id and tenant."""
+    expression = cell.split("`")[1]
+    for name, field in {"a": "amount", "b": "order_id", "c": "tenant"}.items():
+        expression = re.sub(rf"\b(?<!'){name}\b(?!')", field, expression)
+    return f"SELECT {expression} AS x FROM orders"
+
+
+def test_sqlite_binds_operators_as_the_page_says() -> None:
+    """0005: what SQLite makes of the two expressions of its context."""
+    with sqlite3.connect(":memory:") as connection:
+        assert connection.execute("SELECT '1' || 2 * 3, 1 = 2 = 0, 5 - 2 || 1").fetchone() == (36, 1, 5 - 21)
+    connection.close()
+
+
+@pytest.mark.postgres
+def test_postgresql_binds_operators_and_flattens_as_the_pages_say(fresh_postgres: servers.Database) -> None:
+    """0005 on PostgreSQL; and 0001's query speaks about a dropped row unless it is fenced."""
+    (sql,) = _fences("docs/decisions/0001-guards-and-barrier.md", "sql")
+    with psycopg.connect(fresh_postgres.owner_url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        assert connection.execute("SELECT '1' || 2 * 3").fetchone() == ("16",)
+        with pytest.raises(psycopg.errors.SyntaxError):
+            connection.execute("SELECT 1 = 2 = 0")
+        connection.execute("CREATE TABLE t (region text, amount integer)")
+        connection.execute("INSERT INTO t VALUES ('north', 5), ('south', 7)")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            connection.execute(sql.encode())
+        for harmless in (sql.replace("amount - 7", "amount - 8"), sql.replace("NOT MATERIALIZED", "MATERIALIZED")):
+            assert connection.execute(harmless.encode()).fetchone() == (1,)
