@@ -217,7 +217,7 @@ class _Writer:
                 text += f" {kind} {right} USING ({self.one(common)})"
                 continue
             same = self.one(("number", "number", "text"))
-            condition = f"{self.column(left, same)} = {self.column(own[-1:], same)}"
+            condition = f"{self.column(left, same, bare=False)} = {self.column(own[-1:], same, bare=False)}"
             if kind == "FULL JOIN" and condition.count(".") < 2:
                 kind = "LEFT JOIN"  # PostgreSQL joins fully on columns of both sides only
             if kind != "FULL JOIN" and self.chance(30):
@@ -261,15 +261,15 @@ class _Writer:
 
     # Expressions
 
-    def column(self, scope: Sequence[Source], kind: str) -> str:
-        """A column of this type; a literal where no source has one."""
+    def column(self, scope: Sequence[Source], kind: str, *, bare: bool = True) -> str:
+        """A column of this type, without its source's name where that is plain and `bare`; a literal where no source has one."""
         found = [(source, name) for source in scope for name, type_ in source.columns if type_ == kind]
         if not found:
             return "0" if kind == "number" else "'none'"
         risky = [(source, name) for source, name in found if name in RISKY]
         source, name = self.one(risky if risky and self.chance(30) else found)
-        bare = [each for each in scope for other, _ in each.columns if other == name] == [source] and self.chance(10)
-        return name if bare else f"{source.alias}.{name}"
+        plain = [each for each in scope for other, _ in each.columns if other == name] == [source]
+        return name if bare and plain and self.chance(10) else f"{source.alias}.{name}"
 
     def literal(self, kind: str) -> str:
         return _text(self.one(NUMBERS if kind == "number" else TEXTS))
