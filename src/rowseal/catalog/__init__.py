@@ -78,6 +78,8 @@ class Field:
     format: str | None = None
     # False where the column's collation calls different bytes equal (or nobody can tell): equality then needs a second, bytewise test.
     bytewise: bool = False
+    # True where the column has a collation of its own: PostgreSQL raises when it first compares two such texts, not before.
+    collated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One relation of the catalog. `relation` is "table", "view" or "foreign table" as the database says."""
+    """One relation of the catalog. `relation` is "table", or else what it is: its columns may then raise where they are read."""
 
     id: str
     name: str

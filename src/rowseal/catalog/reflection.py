@@ -35,6 +35,8 @@ class Column:
     declared: str
     kind: str
     bytewise: bool = False
+    collated: bool = False
+    computed: bool = False  # where it is read, not where it was written
     readable: bool = True
 
 
@@ -93,8 +95,9 @@ def _sqlite(connection: Connection, wanted: Collection[tuple[str | None, str]]) 
             continue
         kind = "view" if found.type == "view" else "table" if found.rootpage else "virtual table"
         # `hidden` is 1 for a virtual table's own arguments; 2 and 3 are generated columns, which read like any other.
-        columns = connection.execute(text("SELECT name, type FROM pragma_table_xinfo(:name, 'main') WHERE hidden <> 1"), {"name": found.name})
-        relations[schema, table] = Relation("main", found.name, kind, {row.name: Column(row.name, row.type, _affinity(row.type)) for row in columns})
+        columns = connection.execute(text("SELECT name, type, hidden FROM pragma_table_xinfo(:name, 'main') WHERE hidden <> 1"), {"name": found.name})
+        declared = {row.name: Column(row.name, row.type, _affinity(row.type), computed=row.hidden == 2) for row in columns}
+        relations[schema, table] = Relation("main", found.name, kind, declared)
     return Reflection(relations, [row.name for row in known.values()])
 
 
@@ -130,6 +133,7 @@ _RELATIONS: Final = text(
 # A domain is taken as its base type. `kind` is the type's name only where the type is PostgreSQL's own, or an enum, or citext.
 _COLUMNS: Final = text("""
 SELECT a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared, coalesce(l.collisdeterministic, false) AS deterministic,
+       coalesce(l.collname <> 'default', false) AS collated, a.attgenerated = 'v' AS computed,
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
        CASE WHEN b.typtype = 'e' THEN 'enum'
             WHEN b.typtype = 'b' AND (s.nspname = 'pg_catalog' OR b.typname = 'citext') THEN b.typname::text
@@ -162,7 +166,8 @@ def _postgres(connection: Connection, wanted: Collection[tuple[str | None, str]]
 
 def _column(row: Any) -> Column:
     # INVARIANT: bytewise only where equality is provably so: char(n) ignores trailing blanks, citext case, a nondeterministic collation anything.
-    return Column(row.name, row.declared, row.kind, bytewise=row.kind in {"text", "varchar"} and row.deterministic, readable=row.readable)
+    bytewise = row.kind in {"text", "varchar"} and row.deterministic
+    return Column(row.name, row.declared, row.kind, bytewise=bytewise, collated=row.collated, computed=row.computed, readable=row.readable)
 
 
 _POSTGRES: Final[Mapping[FieldType, Mapping[str, Storage]]] = {

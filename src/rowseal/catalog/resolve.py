@@ -84,13 +84,14 @@ def resolve(entries: Entries, reflection: Reflection, dialect: str, findings: Fi
         elif entry.id not in datasets:
             relations[entry.id] = relation
             fields = [_field(field, (*path, "fields", position), relation, dialect, findings) for position, field in enumerate(entry.fields)]
+            computed = any(relation.columns[field.column].computed for field in fields if field is not None)
             datasets[entry.id] = Dataset(
                 id=entry.id,
                 name=entry.name or entry.id,
                 sql_name=entry.sql_name or entry.id,
                 schema=relation.schema,
                 table=relation.name,
-                relation=relation.kind,
+                relation="table with computed columns" if relation.kind == "table" and computed else relation.kind,
                 public=entry.public,
                 fields=tuple(field for field in fields if field is not None),
             )
@@ -135,6 +136,7 @@ def _field(entry: FieldEntry, path: Path, relation: Relation, dialect: str, find
         timezone=entry.timezone or "UTC",
         format=entry.format or _FORMATS.get(storage),
         bytewise=storage is Storage.TEXT and column.bytewise,
+        collated=column.collated,
     )
 
 

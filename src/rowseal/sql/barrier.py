@@ -10,15 +10,15 @@ aggregates, of the outermost SELECT. Everything else is exposed, the whole of ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlglot import exp
 
 from rowseal.catalog import Storage
 from rowseal.sql.admitted import AGGREGATES
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.names import Names
+from rowseal.sql.names import Column, Names
 
 __all__ = ["needs_fence"]
 
@@ -57,6 +57,9 @@ _SQLITE_NAMED: Final = frozenset({"total", "julianday", "unixepoch", "strftime",
 _POSTGRES: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
 MAX_PATTERN: Final = 200  # characters; far below SQLITE_LIMIT_LIKE_PATTERN_LENGTH, which counts bytes
 _SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
+_PATTERNS: Final = (exp.Like, exp.ILike, exp.Glob)
+_SHORT_UNITS: Final = frozenset("SECOND SECONDS MINUTE MINUTES HOUR HOURS DAY DAYS WEEK WEEKS MONTH MONTHS QUARTER YEAR YEARS".split())
+_HOLDS_DOUBLES: Final = frozenset({Storage.INTEGER, Storage.FLOAT})
 _EXACT_NUMBERS: Final = frozenset({Storage.INTEGER, Storage.DECIMAL})
 # Storages between which PostgreSQL compares without an implicit cast that could raise (numeric to double precision can).
 _COMPARABLE: Final = (
@@ -67,15 +70,12 @@ _COMPARABLE: Final = (
 )
 
 
-def needs_fence(tree: exp.Query, names: Names, dialect: Dialect) -> bool:
-    """Whether any exposed part of the query could raise."""
-    if dialect.name == "postgres" and any(not _alike([left.storage, right.storage]) for left, right in names.merges):
+def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> bool:
+    """Whether any exposed part of the query could raise. `params` are the values of the bearer's parameters."""
+    if names.aliased or (dialect.name == "postgres" and not all(_alike(pair) for pair in names.merges)):
         return True
-    for root in _exposed(tree, dialect):
-        for node in root.walk():
-            if type(node) not in _PLAIN and not _infallible(node, names, dialect):
-                return True
-    return False
+    judge = _Judge(names, dialect, params)
+    return any(type(node) not in _PLAIN and not judge.infallible(node) for root in _exposed(tree, dialect) for node in root.walk())
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
@@ -111,95 +111,138 @@ def _queries_in(expression: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def _outside_aggregates(having: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
-    """A HAVING without an aggregate may be run as a WHERE; what stands inside an aggregate may not."""
-    stack = [having]
-    aggregates = AGGREGATES[dialect.name]
-    if not any(type(node) in aggregates or (isinstance(node, exp.Anonymous) and node.name.lower() in aggregates) for node in having.walk()):
-        yield having
-        return
+    """A HAVING, or one of its conjuncts, without an aggregate of its own may be run as a WHERE; what stands inside an aggregate may not."""
+    stack = [having.this]
     while stack:
         node = stack.pop()
-        if type(node) in aggregates:
-            yield from _queries_in(node)
-        elif isinstance(node, (exp.Having, exp.And, exp.Paren)):
+        if isinstance(node, (exp.And, exp.Paren)):
             stack.extend(node.iter_expressions())
-        elif any(type(inner) in aggregates for inner in node.walk()):
-            yield from _queries_in(node)  # a conjunct with an aggregate is evaluated after grouping
+        elif _has_aggregate(node, dialect):
+            yield from _queries_in(node)
         else:
             yield node
 
 
-def _infallible(node: exp.Expr, names: Names, dialect: Dialect) -> bool:
-    kind = type(node)
-    if kind in (exp.Like, exp.ILike, exp.Glob):
-        return _plain_pattern(node, names, dialect)
-    if dialect.name == "sqlite":
-        if kind is exp.Anonymous:
-            return str(node.this).lower() in _SQLITE_NAMED
-        return kind in _INERT or kind in _SQLITE or kind in _COMPARISONS
-    if kind is exp.Subquery:
-        return not _is_scalar(node) or _at_most_one_row(node.this)
-    if kind in _COMPARISONS:
-        return _comparable(node, names)
-    if kind is exp.Cast:
-        return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
-    if kind in _SET_OPERATIONS:
-        return _alike_by_column(node, names)
-    if kind in (exp.Lag, exp.Lead):
-        return isinstance(node.args.get("default"), (exp.Literal, exp.Null, type(None)))  # another type's default would be a cast
-    if kind in (exp.Add, exp.Sub):
-        return _is_moment(node.this) and _short_interval(node.expression)
-    if kind is exp.Interval or kind is exp.Var:
-        return _short_interval(node if kind is exp.Interval else node.parent)
-    if kind in (exp.Sum, exp.Avg):
-        return isinstance(node.this, exp.Column) and names.storage(node.this) in _EXACT_NUMBERS
-    return kind in _INERT or kind in _POSTGRES
+def _has_aggregate(expression: exp.Expr, dialect: Dialect) -> bool:
+    """Whether an aggregate stands in the expression itself: one in a sub-query is the sub-query's."""
+    aggregates = AGGREGATES[dialect.name]
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if type(node) in aggregates or (isinstance(node, exp.Anonymous) and str(node.this).lower() in aggregates):
+            return True
+        if not isinstance(node, exp.Query):
+            stack.extend(node.iter_expressions())
+    return False
 
 
-def _is_moment(node: exp.Expr) -> bool:
-    """Now, or a constant date: with those the sum is near today, or computed while the statement is planned."""
-    literal = isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and node.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP)
-    return literal or isinstance(node, (exp.CurrentDate, exp.CurrentTimestamp))
+class _Judge:
+    """Judges single nodes; whoever asks walks the tree."""
+
+    def __init__(self, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> None:
+        self.names = names
+        self.dialect = dialect
+        self.params = params
+
+    def infallible(self, node: exp.Expr) -> bool:
+        kind = type(node)
+        if kind in _PATTERNS:
+            return self.plain_pattern(node)
+        if self.dialect.name == "sqlite":
+            return kind in _INERT or kind in _SQLITE or kind in _COMPARISONS or (kind is exp.Anonymous and str(node.this).lower() in _SQLITE_NAMED)
+        if kind is exp.Subquery:
+            return not _is_scalar(node) or _at_most_one_row(node.this)
+        if kind in _COMPARISONS:
+            return self.comparable(node)
+        if kind is exp.Cast:
+            return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
+        if kind in _SET_OPERATIONS:
+            return self.alike_by_column(node)
+        if kind in (exp.Lag, exp.Lead):
+            return isinstance(node.args.get("default"), (exp.Literal, exp.Null, type(None)))  # another type's default would be a cast
+        if kind in (exp.Add, exp.Sub):
+            return _moment(node) is not None
+        if kind is exp.Interval or kind is exp.Var:
+            return _short_interval(node if kind is exp.Interval else node.parent)
+        if kind in (exp.Sum, exp.Avg):
+            return isinstance(node.this, exp.Column) and self.names.described(node.this).storage in _EXACT_NUMBERS
+        return kind in _INERT or kind in _POSTGRES
+
+    def plain_pattern(self, node: exp.Expr) -> bool:
+        """LIKE raises for a pattern that ends in its escape character, but only on rows that get that far; so only plain literals pass.
+
+        PostgreSQL also raises for a column of a nondeterministic collation, SQLite for a pattern beyond its limit of length.
+        """
+        pattern = node.args.get("expression")
+        if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this or len(pattern.this) > MAX_PATTERN:
+            return False
+        return self.dialect.name == "sqlite" or self.names.described(node.this).bytewise
+
+    def comparable(self, node: exp.Expr) -> bool:
+        """Whether PostgreSQL compares these without casting what stands in a row: it casts numeric to double precision, which can overflow."""
+        columns: list[Column] = []
+        constants: set[Storage] = set()
+        for child in node.iter_expressions():
+            operand = child
+            while isinstance(operand, (exp.Paren, exp.Neg, exp.Any, exp.All)):
+                operand = operand.this
+            constant, storage = self.constant(operand)
+            if isinstance(operand, exp.Tuple):
+                return False
+            if not constant:
+                columns.append(self.names.described(operand))
+            elif storage is not None:
+                constants.add(storage)
+        if Storage.FLOAT in constants and not {column.storage for column in columns} <= _HOLDS_DOUBLES:
+            return False
+        return len(columns) <= 1 or _alike(columns)
+
+    def constant(self, node: exp.Expr) -> tuple[bool, Storage | None]:
+        """Whether the node is the same for every row, and what it is stored as; None where PostgreSQL makes of it what the other side is."""
+        match node:
+            case exp.Literal():
+                return True, None if node.args.get("is_string") else Storage.DECIMAL
+            case exp.Null() | exp.Boolean():
+                return True, None
+            case exp.Placeholder():
+                return True, Storage.FLOAT if isinstance(self.params.get(node.this), float) else None
+            case exp.Cast() if isinstance(node.this, exp.Literal):
+                return True, Storage.FLOAT if node.to.this in (exp.DType.FLOAT, exp.DType.DOUBLE) else None
+            case _:
+                return _moment(node) is not None, None
+
+    def alike_by_column(self, node: exp.Expr) -> bool:
+        """The arms of a set operation are cast to one type, column by column, wherever the planner finds it convenient."""
+        left, right = (self.names.outputs.get(id(arm), ()) for arm in (node.this, node.expression))
+        return bool(left) and all(_alike(pair) for pair in zip(left, right, strict=True))
+
+
+def _alike(columns: Sequence[Column]) -> bool:
+    """Whether values of these columns meet without a cast that could raise on one of them, and texts without two collations."""
+    storages = frozenset(column.storage for column in columns)
+    if Storage.TEXT in storages and any(column.collated for column in columns):
+        return False
+    return None not in storages and (len(storages) == 1 or any(storages <= family for family in _COMPARABLE))
+
+
+def _moment(node: exp.Expr) -> exp.Expr | None:
+    """The node if it is now or a constant date, with a short interval added or not: near today, or computed while the statement is planned."""
+    start = node
+    if isinstance(node, (exp.Add, exp.Sub)):
+        if not _short_interval(node.expression):
+            return None
+        start = node.this
+    if isinstance(start, exp.Cast) and isinstance(start.this, exp.Literal) and start.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP):
+        return node
+    return node if isinstance(start, (exp.CurrentDate, exp.CurrentTimestamp)) else None
 
 
 def _short_interval(node: exp.Expr | None) -> bool:
-    """An interval of at most four digits: no moment near today leaves the range of a timestamp by it."""
-    return isinstance(node, exp.Interval) and isinstance(node.this, exp.Literal) and str(node.this.this).isdigit() and len(node.this.this) <= 4
-
-
-def _plain_pattern(node: exp.Expr, names: Names, dialect: Dialect) -> bool:
-    """LIKE raises for a pattern that ends in its escape character, but only on rows that get that far; so only plain literals pass.
-
-    PostgreSQL also raises for a column of a nondeterministic collation, SQLite for a pattern beyond its limit of length.
-    """
-    pattern, subject = node.args.get("expression"), node.this
-    if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this or len(pattern.this) > MAX_PATTERN:
+    """An interval of at most 999 years or less: no moment near today leaves the range of a timestamp by it, which begins in 4713 BC."""
+    if not isinstance(node, exp.Interval) or not isinstance(node.this, exp.Literal) or not isinstance(node.args.get("unit"), exp.Var):
         return False
-    return dialect.name == "sqlite" or (id(subject) in names.columns and names.columns[id(subject)].bytewise)
-
-
-def _comparable(node: exp.Expr, names: Names) -> bool:
-    """Whether PostgreSQL compares these without a cast that could raise: one value with constants, or values stored alike."""
-    storages: list[Storage | None] = []
-    for child in node.iter_expressions():
-        operand = child.this if isinstance(child, (exp.Paren, exp.Neg, exp.Any, exp.All)) else child
-        if isinstance(operand, exp.Tuple):
-            return False
-        if isinstance(operand, exp.Column) or operand.find(exp.Column, exp.Query) is not None:  # else a constant, converted once
-            storages.append(names.storage(operand))
-    return len(storages) <= 1 or _alike(storages)
-
-
-def _alike(storages: list[Storage | None]) -> bool:
-    """Whether values stored like this meet without a cast that could raise on one of them."""
-    distinct = frozenset(storages)
-    return None not in distinct and (len(distinct) == 1 or any(distinct <= family for family in _COMPARABLE))
-
-
-def _alike_by_column(node: exp.Expr, names: Names) -> bool:
-    """The arms of a set operation are cast to one type, column by column, wherever the planner finds it convenient."""
-    left, right = (names.outputs.get(id(arm), ()) for arm in (node.this, node.expression))
-    return bool(left) and all(_alike([one.storage, other.storage]) for one, other in zip(left, right, strict=True))
+    amount = str(node.this.this)
+    return amount.isdigit() and len(amount) <= 3 and node.args["unit"].name.upper() in _SHORT_UNITS
 
 
 def _is_scalar(node: exp.Expr) -> bool:

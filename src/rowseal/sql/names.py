@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final, NamedTuple, TypeAlias
 
 from sqlglot import exp
@@ -33,9 +34,16 @@ class Column(NamedTuple):
     name: str
     storage: Storage | None = None
     bytewise: bool = False
+    collated: bool = False
+
+    def merged(self, other: Column) -> Column:
+        """One column of two (USING, UNION): what both hold, or nobody knows what."""
+        storage = self.storage if self.storage is other.storage else None
+        return Column(self.name, storage, self.bytewise and other.bytewise, self.collated or other.collated)
 
 
 Columns: TypeAlias = tuple[Column, ...]
+_UNKNOWN: Final = Column("")
 
 
 class DatasetLookup:
@@ -47,7 +55,7 @@ class DatasetLookup:
         self._qualified: dict[tuple[str, str], Dataset | None] = {}
         for dataset in datasets.values():
             self._bare[_key(dataset.sql_name, dialect)] = dataset
-            self._columns[dataset.id] = tuple(Column(_key(each.sql_name, dialect), each.storage, each.bytewise) for each in dataset.visible)
+            self._columns[dataset.id] = tuple(Column(_key(each.sql_name, dialect), each.storage, each.bytewise, each.collated) for each in dataset.visible)
             qualified = (_key(dataset.schema, dialect), _key(dataset.table, dialect))
             # Two datasets over one table: the qualified name is no one's.
             self._qualified[qualified] = None if qualified in self._qualified else dataset
@@ -97,7 +105,7 @@ class Names:
     """What `resolve` found.
 
     `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer, `merges` are the pairs
-    that USING and NATURAL compare.
+    that USING and NATURAL compare. `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
     """
 
     occurrences: list[Occurrence] = field(default_factory=list)
@@ -106,21 +114,22 @@ class Names:
     outputs: dict[int, Columns] = field(default_factory=dict)
     merges: list[tuple[Column, Column]] = field(default_factory=list)
     reads: int = 0
+    aliased: bool = False
 
-    def storage(self, node: exp.Expr) -> Storage | None:
-        """What the value of an expression is stored as, or None where only the database knows."""
+    def described(self, node: exp.Expr) -> Column:
+        """What an expression gives, as far as it is known without the database. The name means nothing."""
         match node:
             case exp.Column():
-                return self.columns[id(node)].storage if id(node) in self.columns else None
+                return self.columns.get(id(node), _UNKNOWN)
             case exp.Alias() | exp.Paren() | exp.Min() | exp.Max():
-                return self.storage(node.this)
+                return self.described(node.this)
             case exp.Count():
-                return Storage.INTEGER
+                return Column("", Storage.INTEGER)
             case exp.Query():
                 outputs = self.outputs.get(id(node), ())
-                return outputs[0].storage if len(outputs) == 1 else None
+                return outputs[0] if len(outputs) == 1 else _UNKNOWN
             case _:
-                return None
+                return _UNKNOWN
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +150,7 @@ class _Scope:
     named: dict[str, list[tuple[str, Column]]] = field(default_factory=dict)  # the same by the column's name, each with its source
     merged: set[str] = field(default_factory=set)
     aliases: frozenset[str] = frozenset()
+    aliases_are_conditions: bool = False  # they stand in WHERE or HAVING
 
     def add(self, source: str, columns: Columns) -> None:
         """Put one more table beside the others."""
@@ -154,11 +164,16 @@ class _Scope:
         listed = []
         for columns in self.sources.values():
             for column in columns:
-                if column.name in self.merged and column.name in seen:
-                    continue
-                seen.add(column.name)
-                listed.append(column)
+                if column.name not in self.merged:
+                    listed.append(column)
+                elif column.name not in seen:
+                    seen.add(column.name)
+                    listed.append(self.one(column.name))
         return tuple(listed)
+
+    def one(self, name: str) -> Column:
+        """The column of this name that USING or NATURAL made of several."""
+        return reduce(Column.merged, (column for _, column in self.named[name]))
 
 
 def resolve(tree: exp.Query, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> Names:
@@ -183,9 +198,10 @@ class _Resolver:
             case exp.Select():
                 columns = self.select(node, ctes, outer)
             case exp.SetOperation():
-                columns = self.query(node.this, ctes, outer)
-                if len(self.query(node.expression, ctes, outer)) != len(columns):
+                left, right = self.query(node.this, ctes, outer), self.query(node.expression, ctes, outer)
+                if len(left) != len(right):
                     raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(node))
+                columns = tuple(one.merged(other) for one, other in zip(left, right, strict=True))
                 self.trailing(node, columns, ctes, outer)
             case exp.Subquery() if isinstance(node.this, exp.Query):
                 columns = self.query(node.this, ctes, outer)
@@ -239,6 +255,7 @@ class _Resolver:
         for part in ("expressions", "where", "group", "having", "order", "windows", "distinct", "limit", "offset"):
             value = node.args.get(part)
             scope.aliases = aliases if part in self.dialect.clauses_that_see_aliases else frozenset()
+            scope.aliases_are_conditions = part in ("where", "having")
             for expression in value if isinstance(value, list) else (value,):
                 if isinstance(expression, exp.Expr):
                     self.expression(expression, scope, ctes)
@@ -314,7 +331,7 @@ class _Resolver:
 
     def merge(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
         """A join by USING or NATURAL."""
-        before = {column.name: column for columns in scope.sources.values() for column in columns}
+        before = {name: scope.one(name) for name in scope.named}
         known = set(scope.sources)
         self.source(node.this, scope, ctes, conditions)
         after = {column.name: column for alias, columns in scope.sources.items() if alias not in known for column in columns}
@@ -445,8 +462,11 @@ class _Resolver:
             if named := scope.named.get(name):
                 first = named[0][0]
                 twice = len(named) > 1 and (self.dialect.duplicate_columns_are_ambiguous or any(source != first for source, _ in named))
-                return [column for _, column in named], twice and name not in scope.merged
+                if name in scope.merged:
+                    return [scope.one(name)], False
+                return [column for _, column in named], twice
             if name in scope.aliases:
+                self.names.aliased |= scope.aliases_are_conditions
                 return [Column(name)], False
             scope = scope.outer
         return [], False
@@ -481,8 +501,7 @@ class _Resolver:
         if isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
             return column
         inner = item.this if isinstance(item, exp.Alias) else item
-        source = self.names.columns.get(id(inner))
-        return Column(column.name, self.names.storage(inner), source is not None and source.bytewise)
+        return self.names.described(inner)._replace(name=column.name)
 
     def output_name(self, item: exp.Expr) -> str:
         """The name that the database gives to an expression of the SELECT list."""
