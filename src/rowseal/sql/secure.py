@@ -6,6 +6,7 @@ the bearer chose stands where a table is looked up, so a mistake about scopes en
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from rowseal.policy import Policy
 from rowseal.sql import BIND, Draft, DraftGuard
 from rowseal.sql.admit import ParsedQuery
 from rowseal.sql.barrier import needs_fence
-from rowseal.sql.dialects import Dialect
+from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.guards import encoded, render
 from rowseal.sql.names import Cte, DatasetLookup, Names, resolve
 
@@ -26,6 +27,16 @@ __all__ = ["GENERATE", "secure"]
 
 # Comments are the bearer's bytes; what the generator cannot say in this dialect must be an error, not a warning.
 GENERATE: Final[dict[str, Any]] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
+
+
+class _Writers(threading.local):
+    """A thread's own generator for each dialect: the compiled one never gives back all the memory that making it takes."""
+
+    def __init__(self) -> None:
+        self.of = {name: dialect.grammar.generator(**GENERATE) for name, dialect in DIALECTS.items()}
+
+
+_WRITERS: Final = _Writers()
 
 
 def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits: Limits, *, only: str | None = None) -> Draft:
@@ -37,22 +48,26 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     names = resolve(tree, datasets, policy, dialect)
     if only is not None and any(occurrence.rows.dataset.id != only for occurrence in names.occurrences):
         raise AccessRefused("dataset_not_asked")
-    fenced = needs_fence(tree, names, dialect)
+    fenced = needs_fence(tree, names, dialect, parsed.params)
     params: dict[str, Any] = {}
     guards = tuple(_guards(names, dialect, params, fenced=fenced))
     for number, cte in enumerate(names.ctes, 1):
         _rename(cte, number, dialect)
     _limit(tree, parsed.params, limits.rows + 1)
+    nodes = list(tree.walk())
     if parsed.params:  # one for each parameter in the text: `admit` has compared the two
-        _mark_parameters(tree, parsed.params, params)
+        _mark_parameters(nodes, parsed.params, params)
     with_ = tree.args.get("with_")
     if with_ is not None:
         tree.set("with_", None)
     try:
-        ctes = tuple(dialect.grammar.generate(cte, copy=False, **GENERATE) for cte in with_.expressions) if with_ is not None else ()
-        body = dialect.grammar.generate(tree, copy=False, **GENERATE)
+        writer = _WRITERS.of[dialect.name]
+        ctes = tuple(writer.generate(cte, copy=False) for cte in with_.expressions) if with_ is not None else ()
+        body = writer.generate(tree, copy=False)
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
+    for node in nodes:
+        node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
     return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
 
 
@@ -116,8 +131,10 @@ def _limit(tree: exp.Query, params: Mapping[str, Any], most: int) -> None:
     tree.set("limit", exp.Limit(expression=exp.Literal.number(min(asked, most))))
 
 
-def _mark_parameters(tree: exp.Query, given: Mapping[str, Any], params: dict[str, Any]) -> None:
-    for node in list(tree.find_all(exp.Placeholder)):
+def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: dict[str, Any]) -> None:
+    for node in nodes:
+        if not isinstance(node, exp.Placeholder):
+            continue
         name = f"p_{node.this}"
         params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given[node.this]
         node.replace(exp.Var(this=f"{BIND}{name}{BIND}"))

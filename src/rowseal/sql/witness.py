@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NoReturn
@@ -29,6 +30,17 @@ __all__ = ["attest"]
 _BIND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
 _READS_WITHOUT_TABLE: Final = (exp.DDL, exp.DML, exp.Command, exp.Into, exp.Lock, exp.Pragma, exp.Attach, exp.Set, exp.Unnest, exp.Pivot, exp.TableSample)
 _GRAMMARS: Final = {name: Grammar.get_or_raise(name) for name in ("sqlite", "postgres")}
+
+
+class _Writers(threading.local):
+    """A thread's own generator for each dialect: the compiled one never gives back all the memory that making it takes."""
+
+    def __init__(self) -> None:
+        options: dict[str, Any] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
+        self.of = {name: grammar.generator(**options) for name, grammar in _GRAMMARS.items()}
+
+
+_WRITERS: Final = _Writers()
 _LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
 # What each operator must look like once read back. c is the column, x the column compared by its bytes, t as text by its bytes;
 # v0 and v1 are the binds, k the type they are cast to. Written out here a second time on purpose: this table shares nothing with
@@ -307,7 +319,8 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
     tree = _parsed(readable, draft.dialect)
     guards = {f"__g{guard.number}": 0 for guard in draft.guards}
     defined: set[str] = set()
-    concerned = [node for node in tree.walk() if _CONCERNED[type(node)]]
+    nodes = list(tree.walk())
+    concerned = [node for node in nodes if _CONCERNED[type(node)]]
     for cte in concerned:
         if not isinstance(cte, exp.CTE):
             continue
@@ -329,9 +342,11 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
     if any(uses != 1 for uses in guards.values()):
         _fail("a guard is not used exactly once")
     # The text means what was checked only if reading and writing it again gives the same text.
-    again = _GRAMMARS[draft.dialect].generate(tree, copy=False, comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
+    again = _WRITERS.of[draft.dialect].generate(tree, copy=False)
     if again != readable and _spelled(again) != _spelled(readable):
         _fail("the statement reads back as another statement")
+    for node in nodes:
+        node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
     return frozenset(_BIND.findall(text))
 
 
