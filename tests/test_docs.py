@@ -136,6 +136,8 @@ def test_every_page_can_be_reached_from_the_index() -> None:
         links = (link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)) if not re.match(r"[a-z]+:", link))
         waiting += [path for path in ((page.parent / link).resolve() for link in links if link.endswith(".md")) if path not in seen]
     assert set(PAGES) <= seen
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in (ROOT / "docs" / "decisions").glob("*.md") if page.name not in index] == []
 
 
 def test_each_guarantee_names_tests_that_exist() -> None:
@@ -155,7 +157,7 @@ def test_each_guarantee_names_tests_that_exist() -> None:
         for module, inside in named:
             path = path if module == "…" else ROOT / "tests" / f"{module}.py"
             text = path.read_text(encoding="utf-8")
-            assert all(re.search(rf"^ *(?:def |class )?{name}\b[(:]", text, re.MULTILINE) for name in inside.split(".") if name), inside
+            assert all(re.search(rf"^ *(?:def|class) {name}\b|^{name}:", text, re.MULTILINE) for name in inside.split(".") if name), inside
         assert set(re.findall(r'"([^"]+)"', shown)) <= headings
 
 
