@@ -1,49 +1,35 @@
 """SQL text -> ParsedQuery: one SELECT made of known parts only, or a refusal with the place where it went wrong.
 
-Three sieves, each cheap enough for hostile input: characters, then tokens (both linear), and only then the parser, whose
-run time and stack an attacker could otherwise choose. What the parser returns is walked against the closed world of `admitted`.
+`sieve` has looked at characters and words before the parser sees them. What the parser returns is walked here against the closed
+world of `admitted`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict
 
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
-from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokenizer_core import Token
 
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, RESERVED_PREFIXES, TIME_UNITS, Arguments
 from rowseal.sql.dialects import Dialect, ascii_lower
+from rowseal.sql.sieve import CONTROL, words
 
 __all__ = ["ParsedQuery", "Place", "admit", "position"]
 
-MAX_NESTING: Final = 48  # brackets and CASE ... END
-MAX_TYPED_NESTING: Final = 6  # `type(`, ARRAY[ and the like: the parser tries each twice, so its time doubles a level
-MAX_KEYWORD_RUN: Final = 24  # NOT NOT NOT ..., - - - ...: each is one more level of recursion
-MAX_JOINS: Final = 64
 MAX_DEPTH: Final = 160  # of the tree
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,100}(\.[0-9]{0,100})?([eE][+-]?[0-9]{1,3})?\Z|\.[0-9]{1,100}([eE][+-]?[0-9]{1,3})?\Z")
 _DATE_FORMAT: Final = re.compile(r"(%[YmdHMSjuwVG]|[-/:. TZ_])*\Z")
-_STRINGS: Final = frozenset({TokenType.STRING})
-_FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
-_NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
-_OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
-_CLOSE: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE})
-_WORDS: Final = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.STAR, TokenType.DOT})
-_BREAKS_RUN: Final = _WORDS | _OPEN | _CLOSE
-_SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
-
 # How tightly an operator binds. The parser's precedences are not each database's, so only combinations on which all agree may
 # stand without brackets: a tighter operator inside a looser one, and a chain of one kind to the left.
 _BOOLEAN, _COMPARISON, _ADDITIVE, _MULTIPLICATIVE, _CONCATENATION = range(5)
@@ -79,10 +65,12 @@ class ParsedQuery:
 
 def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: Limits, functions: FunctionRules) -> ParsedQuery:
     """Accept one SELECT made of admitted parts only. Raises QueryRefused, and nothing else."""
-    tokens = _tokens(sql, dialect, limits)
-    tree = _parse(sql, tokens, dialect, limits)
-    named = _walk(tree, dialect, limits, functions)
-    return ParsedQuery(tree, dialect, _bindable(params or {}, named, dialect))
+    tree = _parse(sql, words(sql, dialect, limits), dialect, limits)
+    found = _walk(tree, dialect, limits, functions)
+    bound = _bindable(params or {}, found.parameters, dialect)
+    for pattern in found.patterns:
+        _pattern(pattern, bound)
+    return ParsedQuery(tree, dialect, bound)
 
 
 class Place(TypedDict, total=False):
@@ -101,81 +89,6 @@ def position(node: exp.Expr) -> Place:
     return {}
 
 
-def _tokens(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
-    if not isinstance(sql, str) or not sql.strip():
-        raise QueryRefused("sql_empty")
-    if len(sql) > limits.sql_bytes or (not sql.isascii() and len(sql.encode("utf-8", "surrogatepass")) > limits.sql_bytes):
-        raise QueryRefused("sql_too_complex", f"the SQL is longer than {limits.sql_bytes} bytes")
-    if found := _CONTROL.search(sql):
-        raise _character(sql, found.start())
-    try:
-        tokens: list[Token] = dialect.grammar.tokenize(sql)
-    except (SqlglotError, RecursionError, ValueError) as error:
-        raise QueryRefused("sql_syntax", "the SQL could not be split into words: a quote or comment is not closed") from error
-    # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
-    if not tokens or tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
-        raise QueryRefused("sql_not_one_select")
-    if not sql.isascii():
-        _refuse_invisible(sql, tokens)
-    _refuse_nesting(tokens, dialect, limits)
-    return tokens
-
-
-def _refuse_invisible(sql: str, tokens: list[Token]) -> None:
-    """Outside string literals no character may be a space, joiner or mark of direction to one parser and a letter to another."""
-    start = 0
-    for token in [*tokens, None]:
-        if token is not None and token.token_type not in _STRINGS:
-            continue
-        end = token.start if token else len(sql)
-        for offset in range(start, end):
-            if ord(sql[offset]) > 127 and unicodedata.category(sql[offset])[0] in "CZ":
-                raise _character(sql, offset)
-        start = token.end + 1 if token else end
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in sql):
-        raise QueryRefused("sql_character", "the SQL holds half of a surrogate pair")
-
-
-def _character(sql: str, offset: int) -> QueryRefused:
-    before = sql[:offset]
-    return QueryRefused(
-        "sql_character",
-        f"the SQL holds the character U+{ord(sql[offset]):04X}",
-        line=before.count("\n") + 1,
-        column=offset - (before.rfind("\n") + 1) + 1,
-    )
-
-
-def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> None:
-    if len(tokens) > limits.nodes * 2:
-        raise QueryRefused("sql_too_complex", f"the SQL has more than {limits.nodes * 2} words")
-    type_tokens = dialect.grammar.parser_class.TYPE_TOKENS
-    typed_opens: list[bool] = []
-    typed = cases = run = joins = 0
-    previous: TokenType | None = None
-    for token in tokens:
-        kind = token.token_type
-        if kind in _WORDS:
-            run, previous = 0, kind
-            continue
-        if kind in _OPEN:
-            is_typed = previous in type_tokens or kind is not TokenType.L_PAREN
-            typed_opens.append(is_typed)
-            typed += is_typed
-        elif kind in _CLOSE and typed_opens:
-            typed -= typed_opens.pop()
-        elif kind is TokenType.CASE:
-            cases += 1
-        elif kind is TokenType.END:
-            cases -= 1
-        elif kind is TokenType.JOIN:
-            joins += 1
-        run = 0 if kind in _BREAKS_RUN else run + 1
-        previous = kind
-        if run > MAX_KEYWORD_RUN or len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or joins > MAX_JOINS:
-            raise QueryRefused("sql_too_complex", "the SQL nests too deeply", line=token.line, column=token.col)
-
-
 def _parse(sql: str, tokens: list[Token], dialect: Dialect, limits: Limits) -> exp.Query:
     try:
         statements = dialect.grammar.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=limits.nodes * 4).parse(tokens, sql)
@@ -192,10 +105,17 @@ def _parse(sql: str, tokens: list[Token], dialect: Dialect, limits: Limits) -> e
     return statements[0]
 
 
-def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: FunctionRules) -> frozenset[str]:
-    """Every node against the closed world. Returns the names of the bearer's parameters."""
+class _Found(NamedTuple):
+    """What the walk came across that needs the bearer's values: the names of the parameters, and the patterns of LIKE."""
+
+    parameters: set[str]
+    patterns: list[exp.Expr]
+
+
+def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: FunctionRules) -> _Found:
+    """Every node against the closed world."""
     nodes, casts = NODES[dialect.name], CASTS[dialect.name]
-    named: set[str] = set()
+    found = _Found(set(), [])
     count = 0
     stack: list[tuple[exp.Expr, int]] = [(tree, 0)]
     while stack:
@@ -210,7 +130,9 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
         if kind in _CHECKS:
             _CHECKS[kind](node)
         if kind is exp.Placeholder:
-            named.add(node.this)
+            found.parameters.add(node.this)
+        elif kind in (exp.Like, exp.ILike):
+            found.patterns.append(node)
         elif kind is exp.DataType and node.this not in casts:
             raise QueryRefused("construct_refused", "casts to this type are not accepted", **position(node.parent or node))
         binds = kind in _BINDS
@@ -230,7 +152,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
                     words = arguments[name]
                     if words is None or member.upper() not in words:
                         raise QueryRefused("construct_refused", f"`{_spoken(node)}` of this kind is not accepted", **position(node))
-    return frozenset(named)
+    return found
 
 
 def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules) -> Arguments:
@@ -304,7 +226,7 @@ def _column(node: exp.Expr) -> None:
 def _literal(node: exp.Expr) -> None:
     text = node.this
     if node.args.get("is_string"):
-        if _CONTROL.search(text):
+        if CONTROL.search(text):
             raise QueryRefused("sql_character", "a string literal holds a control character", **position(node))
     elif not _NUMBER.match(text):
         raise QueryRefused("construct_refused", "a number of this form is not accepted", **position(node))
@@ -376,7 +298,25 @@ _CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
 _TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.Var, exp.Anonymous, exp.JSONPathKey, exp.JSONPathSubscript})
 
 
-def _bindable(params: Mapping[str, Any], named: frozenset[str], dialect: Dialect) -> dict[str, Any]:
+def _pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
+    """A pattern that ends in its escape character is an error that PostgreSQL may also meet while it plans, on values from its statistics."""
+    pattern, escape = node.args["expression"], "\\"
+    while isinstance(pattern, exp.Paren):
+        pattern = pattern.this
+    if isinstance(node.parent, exp.Escape):
+        literal = node.parent.expression
+        if not (isinstance(literal, exp.Literal) and literal.args.get("is_string") and len(literal.this) == 1):
+            raise QueryRefused("construct_refused", "ESCAPE takes one character", **position(node))
+        escape = literal.this
+    text = params[pattern.this] if isinstance(pattern, exp.Placeholder) else pattern.this if isinstance(pattern, exp.Literal) else None
+    if isinstance(text, str):
+        if (len(text) - len(text.rstrip(escape))) % 2:
+            raise QueryRefused("construct_refused", "a pattern must not end with its escape character", **position(node))
+    elif not isinstance(pattern, exp.Column):
+        raise QueryRefused("construct_refused", "a pattern is a string, a parameter or a column", **position(node))
+
+
+def _bindable(params: Mapping[str, Any], named: set[str], dialect: Dialect) -> dict[str, Any]:
     if missing := sorted(named - params.keys()):
         raise QueryRefused("parameter_missing", f"there is no value for the parameter `:{missing[0]}`")
     if unused := sorted(str(name) for name in params.keys() - named):

@@ -257,7 +257,6 @@ FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         exp.StrPosition: _any("this", "substr"),
         exp.SplitPart: _any("this", "delimiter", "part_index"),
         exp.StartsWith: _BINARY,
-        exp.Initcap: _BINARY,
         exp.Reverse: _any("this"),
         exp.CurrentDate: {},
         exp.CurrentTimestamp: {},

@@ -37,6 +37,7 @@ class Dialect:
     derived_column_lists: bool
     duplicate_columns_are_ambiguous: bool
     clauses_that_see_aliases: frozenset[str]  # of the SELECT list
+    columns_are_named_by_text: bool  # a computed column of an answer is called what its expression's text is
 
     def quote(self, name: str) -> str:
         """The identifier as SQL text, exactly this name whatever it holds."""
@@ -54,6 +55,7 @@ DIALECTS = {
         derived_column_lists=False,
         duplicate_columns_are_ambiguous=False,
         clauses_that_see_aliases=frozenset({"where", "group", "having", "order"}),
+        columns_are_named_by_text=True,
     ),
     "postgres": Dialect(
         name="postgres",
@@ -64,5 +66,6 @@ DIALECTS = {
         derived_column_lists=True,
         duplicate_columns_are_ambiguous=True,
         clauses_that_see_aliases=frozenset({"group", "order"}),
+        columns_are_named_by_text=False,
     ),
 }

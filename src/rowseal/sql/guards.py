@@ -105,9 +105,17 @@ class _Writer:
         self.parents += 1
         parent = f"p{self.parents}"
         table = self.table(through.parent)
-        equal = [f"{self.column(theirs, parent)} = {self.column(own, alias)}" for own, theirs in through.on]
+        equal = [self.equal(theirs, self.column(theirs, parent), own, self.column(own, alias)) for own, theirs in through.on]
         condition = self.predicate(through.parent.predicate, parent)
         return f"EXISTS(SELECT 1 FROM {table} AS {parent} WHERE {' AND '.join([*equal, condition] if condition else equal)})"
+
+    def equal(self, theirs: Field, parent: str, own: Field, child: str) -> str:
+        """Parent and child are the same by their bytes, as everywhere; two collations in one comparison would raise."""
+        if self.dialect.name == "sqlite":
+            return f"{parent} COLLATE BINARY = {child}" if _TEXTS & {own.storage, theirs.storage} else f"{parent} = {child}"
+        if own.storage is Storage.TEXT and not (own.bytewise and theirs.bytewise and not own.collated and not theirs.collated):
+            return f'CAST({parent} AS TEXT) COLLATE "C" = CAST({child} AS TEXT) COLLATE "C"'
+        return f"{parent} = {child}"
 
     def column(self, field: Field, alias: str) -> str:
         return f"{alias}.{self.dialect.quote(field.column)}"

@@ -49,6 +49,8 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     if only is not None and any(occurrence.rows.dataset.id != only for occurrence in names.occurrences):
         raise AccessRefused("dataset_not_asked")
     fenced = needs_fence(tree, names, dialect, parsed.params)
+    if dialect.columns_are_named_by_text:
+        _name_answers(tree, dialect)
     params: dict[str, Any] = {}
     guards = tuple(_guards(names, dialect, params, fenced=fenced))
     for number, cte in enumerate(names.ctes, 1):
@@ -79,6 +81,24 @@ def _without_brackets(tree: exp.Query) -> exp.Query:
         inner.pop()
         tree = inner
     return tree
+
+
+def _name_answers(tree: exp.Query, dialect: Dialect) -> None:
+    """Give the answer's computed columns the names that the bearer's own text would have given them, not that of ours."""
+    select: exp.Expr = tree
+    while isinstance(select, (exp.SetOperation, exp.Subquery)):
+        select = select.this
+    items = select.expressions
+    if isinstance(select, exp.Select) and any(_shows_ours(item) for item in items):
+        named = [
+            exp.Alias(this=item, alias=exp.Identifier(this=dialect.grammar.generate(item, **GENERATE), quoted=True)) if _shows_ours(item) else item
+            for item in items
+        ]
+        select.set("expressions", named)
+
+
+def _shows_ours(item: exp.Expr) -> bool:
+    return not isinstance(item, (exp.Alias, exp.Column, exp.Star)) and item.find(exp.Query, exp.Placeholder) is not None
 
 
 def _guards(names: Names, dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:

@@ -20,6 +20,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import ErrorLevel, SqlglotError
 
+from rowseal.catalog import Field
 from rowseal.errors import AccessRefused, OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Policy, Predicate, Rows, Shaped, Through, values
@@ -217,8 +218,9 @@ class _GuardReader:
         self.table(query.args["from_"].this, part.parent, parent)
         conjuncts = list(_conjuncts(query.args["where"].this))
         for own, theirs in part.on:
-            node = conjuncts.pop(0) if conjuncts else None
-            if type(node) is not exp.EQ or not (_is_column(node.this, parent, theirs.column) and _is_column(node.expression, alias, own.column)):
+            node = conjuncts.pop(0) if conjuncts else exp.Null()
+            columns = {(parent, theirs.column): "p", (alias, own.column): "c"}
+            if _spelled_with(node, columns, {}, self.dialect) != _canonical(_same(own, theirs, self.dialect), self.dialect):
                 _fail("a parent is joined by other fields than configured")
         self.all_of(conjuncts, part.parent.predicate, parent)
 
@@ -229,18 +231,28 @@ class _GuardReader:
         self.binds += count
         for form in _forms(condition, self.dialect):
             node = next(remaining, None)
-            if node is None or self.spelled(node, alias, condition.field.column, names) != _canonical(form, self.dialect):
+            if node is None or _spelled_with(node, {(alias, condition.field.column): "c"}, names, self.dialect) != _canonical(form, self.dialect):
                 _fail("a condition of a guard is not what the policy says")
 
-    def spelled(self, node: exp.Expr, alias: str, column: str, names: Mapping[str, str]) -> str:
-        """The condition with its own column as c and its own binds as v0, v1; others keep their names and so fit no form."""
-        root = exp.Paren(this=node.copy())
-        for inner in list(root.find_all(exp.Column, exp.Placeholder)):
-            if isinstance(inner, exp.Column) and _is_column(inner, alias, column):
-                inner.replace(exp.Column(this=exp.Identifier(this="c")))
-            elif isinstance(inner, exp.Placeholder):
-                inner.replace(exp.Placeholder(this=names.get(inner.name, "another")))
-        return _written(root.this, self.dialect)
+
+def _spelled_with(node: exp.Expr, columns: Mapping[tuple[str, str], str], binds: Mapping[str, str], dialect: str) -> str:
+    """The condition with its columns and binds under the names of the forms; others keep theirs and so fit no form."""
+    root = exp.Paren(this=node.copy())
+    for inner in list(root.find_all(exp.Column, exp.Placeholder)):
+        if isinstance(inner, exp.Placeholder):
+            inner.replace(exp.Placeholder(this=binds.get(inner.name, "another")))
+        elif isinstance(inner, exp.Column) and (inner.table, inner.name) in columns:
+            inner.replace(exp.Column(this=exp.Identifier(this=columns[inner.table, inner.name])))
+    return _written(root.this, dialect)
+
+
+def _same(own: Field, theirs: Field, dialect: str) -> str:
+    """What it looks like that a parent (p) and a child (c) are the same."""
+    texts = {own.storage.value, theirs.storage.value} & {"text", "enum", "text_date", "text_timestamp"}
+    if dialect == "sqlite":
+        return "p COLLATE BINARY = c" if texts else "p = c"
+    plain = all(field.bytewise and not field.collated for field in (own, theirs))
+    return "p = c" if plain or own.storage != "text" else 'CAST(p AS TEXT) COLLATE "C" = CAST(c AS TEXT) COLLATE "C"'
 
 
 def _forms(condition: Condition, dialect: str) -> Iterator[str]:
@@ -289,10 +301,6 @@ def _disjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
         yield from _disjuncts(node.expression)
     else:
         yield node
-
-
-def _is_column(node: exp.Expr, table: str, name: str) -> bool:
-    return type(node) is exp.Column and (node.table, node.name) == (table, name)
 
 
 # -- the rest of the statement

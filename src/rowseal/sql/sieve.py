@@ -1,0 +1,167 @@
+"""The bearer's SQL as characters and words, before any parser sees it: two passes, both linear.
+
+The parser's run time and stack would otherwise be an attacker's to choose. And a few spellings are refused here because the parser reads
+them as something else than the database does, so that nobody could tell afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Final
+
+from sqlglot.errors import SqlglotError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from rowseal.catalog import Limits
+from rowseal.errors import QueryRefused
+from rowseal.sql.dialects import Dialect
+
+__all__ = ["CONTROL", "words"]
+
+MAX_NESTING: Final = 48  # brackets and CASE ... END
+MAX_TYPED_NESTING: Final = 6  # `type(`, ARRAY[ and the like: the parser tries each twice, so its time doubles a level
+MAX_KEYWORD_RUN: Final = 24  # NOT NOT NOT ..., - - - ...: each is one more level of recursion
+MAX_JOINS: Final = 64
+
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+_STRINGS: Final = frozenset({TokenType.STRING})
+_FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
+_NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
+_OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
+_CLOSE: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE})
+_WORDS: Final = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.STAR, TokenType.DOT})
+_BREAKS_RUN: Final = _WORDS | _OPEN | _CLOSE
+
+# Types as CAST may spell them; the parser knows more names, and takes some for another type than the database does.
+_TYPES: Final[Mapping[str, frozenset[str]]] = {
+    "sqlite": frozenset({"INT", "INTEGER", "BIGINT", "SMALLINT", "TINYINT", "REAL", "FLOAT", "DOUBLE", "DOUBLE PRECISION", "TEXT", "VARCHAR", "CHAR"}),
+    "postgres": frozenset(
+        "INT INTEGER INT2 INT4 INT8 BIGINT SMALLINT DECIMAL NUMERIC REAL FLOAT FLOAT4 FLOAT8 TEXT VARCHAR CHAR BOOLEAN BOOL DATE TIME TIMESTAMP TIMESTAMPTZ "
+        "INTERVAL UUID JSON JSONB".split()
+    )
+    | {"DOUBLE PRECISION", "CHARACTER VARYING"},
+}
+# Functions that the parser takes for an operator or another function, with another type of answer.
+_MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
+    "sqlite": {"mod": "write a % b"},
+    "postgres": {"date_part": "write EXTRACT(part FROM value)"},
+}
+_INTERVAL: Final = re.compile(r"-?[0-9]{1,9}( +[A-Za-z]+)?\Z")
+_JSON_KEY: Final[Mapping[str, re.Pattern[str]]] = {
+    "sqlite": re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z|\$(\.[A-Za-z_][A-Za-z0-9_]*|\[[0-9]{1,9}\])*\Z"),
+    "postgres": re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z"),
+}
+_DATE_FORMAT: Final = re.compile(r"(YYYY|MM|DD|HH24|MI|SS|[-/:. _])*\Z")
+
+
+def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
+    """The words of the SQL, if characters, nesting and spellings are such that the parser may see them. Raises QueryRefused."""
+    if not isinstance(sql, str) or not sql.strip():
+        raise QueryRefused("sql_empty")
+    if len(sql) > limits.sql_bytes or (not sql.isascii() and len(sql.encode("utf-8", "surrogatepass")) > limits.sql_bytes):
+        raise QueryRefused("sql_too_complex", f"the SQL is longer than {limits.sql_bytes} bytes")
+    if found := CONTROL.search(sql):
+        raise _character(sql, found.start())
+    try:
+        tokens: list[Token] = dialect.grammar.tokenize(sql)
+    except (SqlglotError, RecursionError, ValueError) as error:
+        raise QueryRefused("sql_syntax", "the SQL could not be split into words: a quote or comment is not closed") from error
+    # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
+    if not tokens or tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
+        raise QueryRefused("sql_not_one_select")
+    if not sql.isascii():
+        _refuse_invisible(sql, tokens)
+    _refuse_nesting(tokens, dialect, limits)
+    _refuse_misread(tokens, dialect)
+    return tokens
+
+
+def _refuse_invisible(sql: str, tokens: list[Token]) -> None:
+    """Outside string literals no character may be a space, joiner or mark of direction to one parser and a letter to another."""
+    start = 0
+    for token in [*tokens, None]:
+        if token is not None and token.token_type not in _STRINGS:
+            continue
+        end = token.start if token else len(sql)
+        for offset in range(start, end):
+            if ord(sql[offset]) > 127 and unicodedata.category(sql[offset])[0] in "CZ":
+                raise _character(sql, offset)
+        start = token.end + 1 if token else end
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in sql):
+        raise QueryRefused("sql_character", "the SQL holds half of a surrogate pair")
+
+
+def _character(sql: str, offset: int) -> QueryRefused:
+    before = sql[:offset]
+    return QueryRefused(
+        "sql_character",
+        f"the SQL holds the character U+{ord(sql[offset]):04X}",
+        line=before.count("\n") + 1,
+        column=offset - (before.rfind("\n") + 1) + 1,
+    )
+
+
+def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> None:
+    if len(tokens) > limits.nodes * 2:
+        raise QueryRefused("sql_too_complex", f"the SQL has more than {limits.nodes * 2} words")
+    type_tokens = dialect.grammar.parser_class.TYPE_TOKENS
+    typed_opens: list[bool] = []
+    typed = cases = run = joins = 0
+    previous: TokenType | None = None
+    for token in tokens:
+        kind = token.token_type
+        if kind in _WORDS:
+            run, previous = 0, kind
+            continue
+        if kind in _OPEN:
+            is_typed = previous in type_tokens or kind is not TokenType.L_PAREN
+            typed_opens.append(is_typed)
+            typed += is_typed
+        elif kind in _CLOSE and typed_opens:
+            typed -= typed_opens.pop()
+        elif kind is TokenType.CASE:
+            cases += 1
+        elif kind is TokenType.END:
+            cases -= 1
+        elif kind is TokenType.JOIN:
+            joins += 1
+        run = 0 if kind in _BREAKS_RUN else run + 1
+        previous = kind
+        if run > MAX_KEYWORD_RUN or len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or joins > MAX_JOINS:
+            raise QueryRefused("sql_too_complex", "the SQL nests too deeply", line=token.line, column=token.col)
+
+
+def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
+    """Spellings that the parser would turn into something else, looked at where they stand."""
+    misread, types, json_key = _MISREAD[dialect.name], _TYPES[dialect.name], _JSON_KEY[dialect.name]
+    opened: list[str] = []  # for each open bracket the word before it
+    for index, token in enumerate(tokens):
+        kind = token.token_type
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
+        refused: tuple[str, str] | None = None
+        if kind is TokenType.L_PAREN:
+            called = tokens[index - 1].text.lower() if index else ""
+            opened.append(called)
+            if called in misread:
+                refused = f"the function `{called}` is not accepted", misread[called]
+        elif kind is TokenType.R_PAREN:
+            called = opened.pop() if opened else ""
+            if called == "to_char" and not (tokens[index - 1].token_type is TokenType.STRING and _DATE_FORMAT.match(tokens[index - 1].text)):
+                refused = "`to_char` takes a literal format of the common parts", "use YYYY, MM, DD, HH24, MI and SS"
+        elif following is None:
+            continue
+        elif kind is TokenType.DCOLON or (kind is TokenType.ALIAS and opened and opened[-1] == "cast"):
+            if following.text.upper() not in types:
+                refused = "casts to this type are not accepted", "use another name of the type, or another type"
+        elif kind is TokenType.INTERVAL and following.token_type is TokenType.STRING:
+            if not _INTERVAL.match(following.text):
+                refused = "an interval of this form is not accepted", "write a whole number and one unit, such as INTERVAL '3 days'"
+        elif kind in (TokenType.ARROW, TokenType.DARROW) and not (
+            following.token_type is TokenType.NUMBER or (following.token_type is TokenType.STRING and json_key.match(following.text))
+        ):
+            refused = "a JSON key of this form is not accepted", "use a plain word or a number"
+        if refused:
+            code = "function_refused" if refused[0].startswith("the function") else "construct_refused"
+            raise QueryRefused(code, refused[0], hint=refused[1], line=token.line, column=token.col - (token.end - token.start))
