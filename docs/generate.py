@@ -14,14 +14,14 @@ from typing import Any, Final
 import yaml
 from sqlglot import exp
 
-from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER
+from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER, TYPES
 from rowseal import errors
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Limits, Storage
 from rowseal.claims import KeyFacts
 from rowseal.grants import Grant
 from rowseal.policy import Policy
-from rowseal.sql import admit as sieve
-from rowseal.sql import admitted
+from rowseal.sql import admitted, sieve
+from rowseal.sql.admit import MAX_DEPTH, admit
 from rowseal.sql.dialects import DIALECTS
 from rowseal.sql.names import MAX_READS, DatasetLookup
 from rowseal.sql.secure import secure
@@ -125,8 +125,7 @@ def examples(database: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield from ((what, sql, _given(sql)) for what, sql in ((what, _spelled(sql, database)) for what, sql in constructs))
     for _, calls in FUNCTIONS:
         yield from ((call, _asking(call), {}) for call in _calls(calls))
-    for kind in sorted(admitted.CASTS[database], key=lambda each: each.value):
-        yield f"a cast to {kind.value}", _asking(f"CAST(NULL AS {kind.value})"), {}
+    yield from ((f"a cast to {kind}", _asking(_cast(kind)), {}) for kind in TYPES)
 
 
 def _calls(calls: str) -> list[str]:
@@ -135,6 +134,10 @@ def _calls(calls: str) -> list[str]:
 
 def _asking(call: str) -> str:
     return " ".join(("SELECT", call, "AS x FROM orders", "GROUP BY region" if call.startswith("grouping") else "")).strip()
+
+
+def _cast(kind: str) -> str:
+    return f"CAST(NULL AS {kind})"
 
 
 def _given(sql: str) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def taken(sql: str, database: str, params: Mapping[str, Any] | None = None) -> s
     """The code with which rowseal refuses the query over the sample shop, or nothing where it takes it."""
     policy, lookup = _bearer_of_all(database)
     try:
-        parsed = sieve.admit(sql, params or {}, DIALECTS[database], Limits(), FunctionRules())
+        parsed = admit(sql, params or {}, DIALECTS[database], Limits(), FunctionRules())
         attest(secure(parsed, policy, lookup, Limits()), policy)
     except errors.Refused as refusal:
         return refusal.code
@@ -174,14 +177,14 @@ def _bearer_of_all(database: str) -> tuple[Policy, DatasetLookup]:
 
 def _require_cover(database: str) -> None:
     """Every class of the closed world, and every function, is used by an example that is taken: none stays unsaid."""
-    used: set[type[exp.Expr] | str] = set()
+    used: set[object] = set()
     for _, sql, params in examples(database):
-        tree = None if taken(sql, database, params) else sieve.admit(sql, params, DIALECTS[database], Limits(), FunctionRules()).tree
+        tree = None if taken(sql, database, params) else admit(sql, params, DIALECTS[database], Limits(), FunctionRules()).tree
         for node in tree.walk() if tree is not None else ():
-            used |= {type(node), str(node.this).lower()} if isinstance(node, exp.Anonymous) else {type(node)}
-    unsaid = (admitted.NODES[database].keys() | admitted.FUNCTIONS[database].keys()) - used
-    # SQLite: a unit of time, which no function of SQLite takes. PostgreSQL: the parser adds a text to initcap that `admit` then refuses.
-    unsaid -= {exp.Var} if database == "sqlite" else {exp.Initcap}
+            used |= {type(node), str(node.this).lower() if isinstance(node, exp.Anonymous) else node.this if isinstance(node, exp.DataType) else type(node)}
+    unsaid = (admitted.NODES[database].keys() | admitted.FUNCTIONS[database].keys() | admitted.CASTS[database]) - used
+    # no function of SQLite takes a unit of time, and there the parser reads each float as a double
+    unsaid -= {exp.Var, exp.DType.FLOAT} if database == "sqlite" else set()
     if unsaid:
         raise SystemExit(f"{database}: docs/sql_examples.py has no example for {sorted(str(getattr(each, '__name__', each)) for each in unsaid)}")
 
@@ -213,7 +216,8 @@ def _sql_subset() -> Iterator[str]:
     )
     yield from _functions()
     yield "## Casts\n"
-    yield from (f"- {DATABASES[name]}: {', '.join(f'`{kind}`' for kind in sorted(each.value for each in admitted.CASTS[name]))}" for name in DATABASES)
+    for name, label in DATABASES.items():
+        yield f"- {label}: {', '.join(f'`{kind}`' for kind in TYPES if not taken(_asking(_cast(kind)), name))}"
     yield "\n## Never\n"
     yield "None of these is accepted on any database. The codes are explained in [errors](errors.md).\n"
     yield f"| what | example | {' | '.join(DATABASES.values())} |\n|---|---|{'---|' * len(DATABASES)}"
@@ -233,7 +237,7 @@ def _sql_subset() -> Iterator[str]:
         "levels of brackets behind a type's name, and of `ARRAY[`": sieve.MAX_TYPED_NESTING,
         "keywords and signs in a row": sieve.MAX_KEYWORD_RUN,
         "joins": sieve.MAX_JOINS,
-        "levels of the syntax tree": sieve.MAX_DEPTH,
+        "levels of the syntax tree": MAX_DEPTH,
         "reads of datasets, once every CTE is written out where it is named": MAX_READS,
     }
     yield from (f"| {what} | {most:,} |" for what, most in bounds.items())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CONSTRUCTS", "FUNCTIONS", "NEVER"]
+__all__ = ["CONSTRUCTS", "FUNCTIONS", "NEVER", "TYPES"]
 
 # (heading, ((what it is called, a query that uses it), ...)); {schema} and {json}, the type that holds JSON, are each database's own
 CONSTRUCTS: Final = (
@@ -149,6 +149,13 @@ FUNCTIONS: Final = (
         """,
     ),
     ("Others", "typeof(amount) | grouping(region)"),
+)
+
+# as CAST may spell them on one database or another
+TYPES: Final = (
+    *"INT INTEGER INT2 INT4 INT8 BIGINT SMALLINT TINYINT DECIMAL NUMERIC REAL FLOAT FLOAT4 FLOAT8 DOUBLE".split(),
+    *("DOUBLE PRECISION", "TEXT", "VARCHAR", "CHARACTER VARYING", "CHAR", "BOOLEAN", "BOOL"),
+    *"DATE TIME TIMESTAMP TIMESTAMPTZ INTERVAL UUID JSON JSONB".split(),
 )
 
 # (what it is, a query with it): none of these is taken on any database
