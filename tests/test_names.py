@@ -34,6 +34,8 @@ CODES = [
     (BOTH, "SELECT id FROM orders JOIN customers USING (amount)", "column_unknown"),
     (BOTH, "SELECT id, tenant FROM orders NATURAL JOIN customers", "accepted"),
     (BOTH, "SELECT amount AS a FROM orders ORDER BY a", "accepted"),
+    (("postgres",), "SELECT 1 FROM orders AS o JOIN products AS p ON name = region JOIN customers AS c ON c.id = o.id", "accepted"),  # ON looks back only
+    (("sqlite",), "SELECT 1 FROM orders AS o JOIN products AS p ON name = region JOIN customers AS c ON c.id = o.id", "column_ambiguous"),
     (BOTH, "SELECT COUNT(*) AS n, region AS r FROM orders GROUP BY r ORDER BY n", "accepted"),
     (BOTH, "SELECT id FROM orders ORDER BY secret", "column_unknown"),
     (BOTH, "SELECT id FROM orders GROUP BY id HAVING MAX(secret) = 'x'", "column_unknown"),

@@ -155,7 +155,7 @@ class SQLiteDriver:
         if name == "SQLITE_INTERRUPT":
             return TimedOut("timed_out"), name
         if name == "SQLITE_TOOBIG":
-            return BudgetExceeded("result_too_large"), name  # SQLITE_LIMIT_LENGTH is the result's own limit
+            return BudgetExceeded("result_too_large"), name
         if name.startswith(("SQLITE_AUTH", "SQLITE_READONLY")):
             return OurBug("the database denied what a secured query asked"), name
         if name.startswith(_UNAVAILABLE):
@@ -180,8 +180,8 @@ class SQLiteDriver:
         )
 
     def _lock(self, connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        # INVARIANT: SQLITE_LIMIT_LENGTH stays at its maximum. A lower one makes reading a longer value an error, forbidden rows included.
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(self._limits.result_bytes, 1_000_000))
         connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)  # one LIKE is one step: no deadline interrupts it
         connection.setlimit(sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0)
         connection.execute("PRAGMA query_only = ON").close()

@@ -26,6 +26,7 @@ from rowseal.sql.sieve import CONTROL, words
 __all__ = ["ParsedQuery", "Place", "admit", "position"]
 
 MAX_DEPTH: Final = 160  # of the tree
+MAX_PATTERN: Final = 1_000  # bytes; a pattern is matched in one step that no deadline interrupts
 
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,100}(\.[0-9]{0,100})?([eE][+-]?[0-9]{1,3})?\Z|\.[0-9]{1,100}([eE][+-]?[0-9]{1,3})?\Z")
@@ -131,7 +132,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
             _CHECKS[kind](node)
         if kind is exp.Placeholder:
             found.parameters.add(node.this)
-        elif kind in (exp.Like, exp.ILike):
+        elif kind in (exp.Like, exp.ILike, exp.Glob):
             found.patterns.append(node)
         elif kind is exp.DataType and node.this not in casts:
             raise QueryRefused("construct_refused", "casts to this type are not accepted", **position(node.parent or node))
@@ -310,7 +311,9 @@ def _pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
         escape = literal.this
     text = params[pattern.this] if isinstance(pattern, exp.Placeholder) else pattern.this if isinstance(pattern, exp.Literal) else None
     if isinstance(text, str):
-        if (len(text) - len(text.rstrip(escape))) % 2:
+        if len(text.encode(errors="replace")) > MAX_PATTERN:
+            raise QueryRefused("sql_too_complex", f"a pattern is longer than {MAX_PATTERN} bytes", **position(node))
+        if type(node) is not exp.Glob and (len(text) - len(text.rstrip(escape))) % 2:
             raise QueryRefused("construct_refused", "a pattern must not end with its escape character", **position(node))
     elif not isinstance(pattern, exp.Column):
         raise QueryRefused("construct_refused", "a pattern is a string, a parameter or a column", **position(node))

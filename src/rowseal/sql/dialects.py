@@ -37,6 +37,7 @@ class Dialect:
     derived_column_lists: bool
     duplicate_columns_are_ambiguous: bool
     clauses_that_see_aliases: frozenset[str]  # of the SELECT list
+    on_sees_later_tables: bool  # a bare column in ON is looked for in the whole FROM, or only in what stands before
     columns_are_named_by_text: bool  # a computed column of an answer is called what its expression's text is
 
     def quote(self, name: str) -> str:
@@ -55,6 +56,7 @@ DIALECTS = {
         derived_column_lists=False,
         duplicate_columns_are_ambiguous=False,
         clauses_that_see_aliases=frozenset({"where", "group", "having", "order"}),
+        on_sees_later_tables=True,
         columns_are_named_by_text=True,
     ),
     "postgres": Dialect(
@@ -66,6 +68,7 @@ DIALECTS = {
         derived_column_lists=True,
         duplicate_columns_are_ambiguous=True,
         clauses_that_see_aliases=frozenset({"group", "order"}),
+        on_sees_later_tables=False,
         columns_are_named_by_text=False,
     ),
 }

@@ -151,6 +151,7 @@ class _Scope:
     merged: set[str] = field(default_factory=set)
     aliases: frozenset[str] = frozenset()
     aliases_are_conditions: bool = False  # they stand in WHERE or HAVING
+    before: frozenset[str] | None = None  # while an ON is resolved: the tables that stand before it
 
     def add(self, source: str, columns: Columns) -> None:
         """Put one more table beside the others."""
@@ -174,6 +175,9 @@ class _Scope:
     def one(self, name: str) -> Column:
         """The column of this name that USING or NATURAL made of several."""
         return reduce(Column.merged, (column for _, column in self.named[name]))
+
+
+_Condition: TypeAlias = tuple[exp.Expr, frozenset[str]]
 
 
 def resolve(tree: exp.Query, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> Names:
@@ -245,7 +249,7 @@ class _Resolver:
 
     def select(self, node: exp.Select, ctes: _With | None, outer: _Scope | None) -> Columns:
         scope = _Scope(outer)
-        conditions: list[exp.Expr] = []
+        conditions: list[_Condition] = []
         if (from_ := node.args.get("from_")) is not None:
             self.source(from_.this, scope, ctes, conditions)
         for join in node.args.get("joins") or ():
@@ -259,9 +263,8 @@ class _Resolver:
             for expression in value if isinstance(value, list) else (value,):
                 if isinstance(expression, exp.Expr):
                     self.expression(expression, scope, ctes)
-        for condition in conditions:
-            self.expression(condition, scope, ctes)
         scope.aliases = frozenset()
+        self.conditions(conditions, scope, ctes)
         return tuple(self.held(item, column) for item, column in output)
 
     def values(self, node: exp.Values, ctes: _With | None, outer: _Scope | None) -> Columns:
@@ -274,7 +277,7 @@ class _Resolver:
 
     # -- FROM
 
-    def source(self, node: exp.Expr, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+    def source(self, node: exp.Expr, scope: _Scope, ctes: _With | None, conditions: list[_Condition]) -> None:
         alias = node.args.get("alias")
         if isinstance(node, exp.Table):
             columns = self.table(node, ctes)
@@ -302,16 +305,15 @@ class _Resolver:
             inner = inner.this
         return isinstance(inner, exp.Table)
 
-    def bracketed_join(self, node: exp.Subquery, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+    def bracketed_join(self, node: exp.Subquery, scope: _Scope, ctes: _With | None, conditions: list[_Condition]) -> None:
         alias = node.args.get("alias")
         inner = _Scope(scope.outer) if alias else scope
-        within: list[exp.Expr] = []
+        within: list[_Condition] = []
         self.source(node.this, inner, ctes, within if alias else conditions)
         for join in node.args.get("joins") or ():
             self.join(join, inner, ctes, within if alias else conditions)
         if alias:
-            for condition in within:
-                self.expression(condition, inner, ctes)
+            self.conditions(within, inner, ctes)
             self.add(scope, alias.this, self.renamed(inner.columns(), alias), node)
 
     def derived(self, node: exp.Expr, columns: Columns, scope: _Scope) -> None:
@@ -321,15 +323,15 @@ class _Resolver:
         identifier = alias.this if alias is not None else None
         self.add(scope, identifier, self.renamed(columns, alias), node)
 
-    def join(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+    def join(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[_Condition]) -> None:
         if node.args.get("method") or node.args.get("using"):
             self.merge(node, scope, ctes, conditions)
         else:
             self.source(node.this, scope, ctes, conditions)
         if node.args.get("on") is not None:
-            conditions.append(node.args["on"])
+            conditions.append((node.args["on"], frozenset(scope.sources)))
 
-    def merge(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[exp.Expr]) -> None:
+    def merge(self, node: exp.Join, scope: _Scope, ctes: _With | None, conditions: list[_Condition]) -> None:
         """A join by USING or NATURAL."""
         before = {name: scope.one(name) for name in scope.named}
         known = set(scope.sources)
@@ -386,6 +388,13 @@ class _Resolver:
         self.names.reads += reads
         if self.names.reads > MAX_READS:
             raise QueryRefused("sql_too_complex", f"the query reads tables more than {MAX_READS} times once its CTEs are written out")
+
+    def conditions(self, conditions: list[_Condition], scope: _Scope, ctes: _With | None) -> None:
+        """What stands behind ON, once all tables are known."""
+        for condition, before in conditions:
+            scope.before = None if self.dialect.on_sees_later_tables else before
+            self.expression(condition, scope, ctes)
+        scope.before = None
 
     # -- CTEs
 
@@ -459,7 +468,10 @@ class _Resolver:
             found = [column for column in self.columns_of(qualifier, scope, node) if column.name == name]
             return found, len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous
         while scope is not None:
-            if named := scope.named.get(name):
+            named = scope.named.get(name, [])
+            if scope.before is not None:
+                named = [pair for pair in named if pair[0] in scope.before]
+            if named:
                 first = named[0][0]
                 twice = len(named) > 1 and (self.dialect.duplicate_columns_are_ambiguous or any(source != first for source, _ in named))
                 if name in scope.merged:

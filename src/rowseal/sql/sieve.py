@@ -68,8 +68,10 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
         tokens: list[Token] = dialect.grammar.tokenize(sql)
     except (SqlglotError, RecursionError, ValueError) as error:
         raise QueryRefused("sql_syntax", "the SQL could not be split into words: a quote or comment is not closed") from error
+    if all(token.token_type is TokenType.SEMICOLON for token in tokens):
+        raise QueryRefused("sql_empty")
     # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
-    if not tokens or tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
+    if tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
         raise QueryRefused("sql_not_one_select")
     if not sql.isascii():
         _refuse_invisible(sql, tokens)
