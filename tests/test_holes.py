@@ -121,24 +121,31 @@ NUMBERS = Plan(
         _dataset("u", id="number", tenant="number", f="number", i="number"),
         _dataset("parts", {"through": "t", "on": {"t_id": "id"}}, id="number", t_id="number", n="number", i="number"),
         _dataset("words", id="number", tenant="number", a="string", b="string"),
+        _dataset("days", id="number", tenant="number", d="date"),
+        _dataset("moments", id="number", tenant="number", d="date_time"),
     ],
-    filters={"t": COSTLY, "u": TENANT, "words": COSTLY},
+    filters={"t": COSTLY, "u": TENANT, "words": COSTLY, "days": COSTLY, "moments": COSTLY},
     make=[
         "CREATE TABLE t (id bigint PRIMARY KEY, tenant int, i int, n numeric, s text, d date)",
         "CREATE TABLE u (id bigint PRIMARY KEY, tenant int, f double precision, i int)",
         "CREATE TABLE parts (id bigint PRIMARY KEY, t_id bigint, n numeric, i int)",
         'CREATE TABLE words (id bigint PRIMARY KEY, tenant int, a text COLLATE "C", b text COLLATE "POSIX")',
+        "CREATE TABLE days (id bigint PRIMARY KEY, tenant int, d date)",
+        "CREATE TABLE moments (id bigint PRIMARY KEY, tenant int, d timestamp)",
     ],
     permitted=[
         "INSERT INTO t VALUES (1, 1, 1, 1, 'a', '2024-01-31'), (2, 1, 7, 2, 'b', '1999-12-31')",
         "INSERT INTO u VALUES (1, 1, 1, 5)",
         "INSERT INTO parts VALUES (1, 1, 1, 1), (2, 2, 7, 2)",
         "INSERT INTO words VALUES (1, 1, 'a', NULL)",
+        "INSERT INTO days VALUES (1, 1, '2024-01-31')",
+        "INSERT INTO moments VALUES (1, 1, '2024-01-31')",
     ],
     full=[
         "INSERT INTO t SELECT g, 2, 5, 1e400, 'LEAKED', '2024-01-31' FROM generate_series(10, 3000) g",
         "INSERT INTO parts SELECT g, g, 1e400, 5 FROM generate_series(10, 30) g",
-        "INSERT INTO words VALUES (2, 2, 'x', 'y')",
+        "INSERT INTO words SELECT g, 2, 'x', 'x' FROM generate_series(2, 100) g",
+        "INSERT INTO days VALUES (2, 2, '5800000-01-01')",
     ],
     twin=[
         "INSERT INTO t SELECT g, 2, 1, 1, 'a', '2024-01-31' FROM generate_series(10, 3000) g",
@@ -176,6 +183,30 @@ def test_a_having_whose_only_aggregate_is_in_a_sub_query_runs_on_permitted_rows(
 def test_an_interval_beyond_the_first_timestamp_is_not_added_beside_the_guard(numbers: Trial) -> None:
     """G2: now minus 9999 years is before 4713 BC: an error, but only for rows that get that far."""
     numbers.holds("SELECT id FROM t WHERE s = 'LEAKED' AND (d > CURRENT_TIMESTAMP - INTERVAL '9999' YEAR) IS NULL")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "1 / (i - 5) BETWEEN 0 AND COUNT(*)",
+        "NOT (1 / (i - 5) > 0 OR COUNT(*) = 0)",
+        "(1 / (i - 5) > 0 AND COUNT(*) > 0) OR (1 / (i - 5) > 0 AND COUNT(*) > 5)",
+        "(1 / (i - 5), COUNT(*)) = (1, 2)",
+    ],
+)
+def test_a_having_that_postgres_takes_apart_runs_on_permitted_rows(numbers: Trial, condition: str) -> None:
+    """G2: BETWEEN, NOT, OR and row comparisons become ANDs, and a part of those without an aggregate becomes a WHERE."""
+    numbers.holds(f"SELECT i FROM t GROUP BY i HAVING {condition}")
+
+
+def test_a_date_merged_with_a_timestamp_is_not_cast_beside_the_guard(numbers: Trial) -> None:
+    """G2: the merged column of USING is a timestamp wherever it stands, and the year 5800000 is none."""
+    numbers.holds("SELECT days.id FROM days LEFT JOIN moments USING (d) WHERE d IS NOT NULL")
+
+
+def test_statistics_of_forbidden_rows_do_not_meet_two_collations(numbers: Trial) -> None:
+    """G2: PostgreSQL 17 and later estimate a join of two fenced CTEs by comparing the commonest values of the *tables*."""
+    numbers.holds("SELECT x.id FROM words x JOIN words y ON x.a = y.b")
 
 
 @pytest.mark.parametrize(
@@ -312,6 +343,21 @@ def test_no_name_of_ours_stands_in_an_answer(file: Trial, sql: str) -> None:
     """G1: SQLite names a column after its text, which is the bearer's and not ours."""
     columns = file.ask(sql, {"id": 1} if ":id" in sql else None).columns
     assert not any("__g" in column or ":p_" in column for column in columns)
+
+
+def _chain(length: int) -> str:
+    links = "".join(f", c{number} AS (SELECT id FROM c{number - 1})" for number in range(1, length))
+    return f"WITH c0 AS (SELECT id FROM t){links} SELECT id FROM c{length - 1}"
+
+
+def test_ctes_that_stand_in_a_row_are_counted_once_each(file: Trial) -> None:
+    """G9: twelve CTEs, each of which reads the one before it once, read one table."""
+    file.holds(_chain(12))
+
+
+def test_a_long_row_of_ctes_is_refused_as_the_query_that_it_is(file: Trial) -> None:
+    """G9: what nests too deeply for us is the bearer's to mend, not a failure of ours."""
+    file.holds(_chain(250))
 
 
 def test_a_computed_column_does_not_raise_on_forbidden_rows(tmp_path: Path) -> None:
