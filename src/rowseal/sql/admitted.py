@@ -281,7 +281,6 @@ CASTS: Final[Mapping[str, frozenset[exp.DType]]] = {
             exp.DType.SMALLINT,
             exp.DType.TINYINT,
             # no DECIMAL: the parser writes it back as REAL, which is another affinity than NUMERIC
-            exp.DType.FLOAT,
             exp.DType.DOUBLE,
             exp.DType.TEXT,
             exp.DType.VARCHAR,

@@ -142,13 +142,24 @@ def _rename(cte: Cte, number: int, dialect: Dialect) -> None:
 
 def _limit(tree: exp.Query, params: Mapping[str, Any], most: int) -> None:
     """The outermost query asks for one row more than may be handed out, so that the engine can tell a full answer from a cut one."""
-    current = tree.args.get("limit")
-    counted = (current.args.get("expression") or current.args.get("count")) if current is not None else None
-    if isinstance(counted, exp.Placeholder):
-        asked = _whole_number(params[counted.this])
-    else:
-        asked = int(counted.this) if counted is not None else most
-    tree.set("limit", exp.Limit(expression=exp.Literal.number(min(asked, most))))
+    limited: exp.Expr = tree
+    while isinstance(limited, exp.Subquery) and limited.args.get("limit") is None:
+        limited = limited.this
+    asked = _asked(limited, params)
+    if limited is not tree and asked is not None:
+        # PostgreSQL takes one LIMIT for a query and the brackets around it, and cutting before the outer ORDER BY would cut other rows.
+        if asked >= most:
+            raise QueryRefused("construct_refused", "a LIMIT in brackets is larger than the number of rows that are handed out")
+        return
+    tree.set("limit", exp.Limit(expression=exp.Literal.number(most if asked is None else min(asked, most))))
+
+
+def _asked(query: exp.Expr, params: Mapping[str, Any]) -> int | None:
+    limit = query.args.get("limit")
+    if limit is None:
+        return None
+    counted = limit.args.get("expression") or limit.args.get("count")
+    return _whole_number(params[counted.this]) if isinstance(counted, exp.Placeholder) else int(counted.this)
 
 
 def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: dict[str, Any]) -> None:
