@@ -23,7 +23,8 @@ from rowseal.policy import Policy
 from rowseal.sql import admitted, sieve
 from rowseal.sql.admit import MAX_DEPTH, admit
 from rowseal.sql.dialects import DIALECTS
-from rowseal.sql.names import MAX_READS, DatasetLookup
+from rowseal.sql.names import DatasetLookup
+from rowseal.sql.resolve import MAX_READS
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 from rowseal.transport import problem

@@ -21,7 +21,8 @@ from rowseal.sql.admit import ParsedQuery
 from rowseal.sql.barrier import needs_fence
 from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.guards import encoded, render
-from rowseal.sql.names import Cte, DatasetLookup, Names, resolve
+from rowseal.sql.names import Cte, DatasetLookup, Names
+from rowseal.sql.resolve import resolve
 
 __all__ = ["GENERATE", "secure"]
 

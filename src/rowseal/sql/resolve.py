@@ -1,0 +1,359 @@
+"""Who is meant by each name: tables, CTEs and columns of an admitted query, by the rules of the database that will run it.
+
+The tree is not changed here. What cannot be resolved is refused, so a name that only the database would understand (rowid, ctid, a
+whole row, a function written as a column, a double-quoted string) never reaches it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from sqlglot import exp
+
+from rowseal.errors import AccessRefused, QueryRefused
+from rowseal.policy import Policy
+from rowseal.sql.admit import position
+from rowseal.sql.dialects import Dialect
+from rowseal.sql.names import Column, Columns, Cte, DatasetLookup, Names, Occurrence, Scope, With, output_name
+
+__all__ = ["resolve"]
+
+MAX_READS: Final = 256  # table reads after every CTE reference is counted as often as it is expanded
+
+_Condition: TypeAlias = tuple[exp.Expr, frozenset[str]]
+
+
+def resolve(tree: exp.Query, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> Names:
+    """Resolve every name. Raises QueryRefused for columns, aliases and shapes, AccessRefused for tables that the bearer may not read."""
+    resolver = _Resolver(datasets, policy, dialect)
+    resolver.query(tree, None, None)
+    return resolver.names
+
+
+class _Resolver:
+    def __init__(self, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> None:
+        self.datasets = datasets
+        self.policy = policy
+        self.dialect = dialect
+        self.names = Names()
+
+    # -- queries
+
+    def query(self, node: exp.Expr, ctes: With | None, outer: Scope | None) -> Columns:
+        ctes = self.with_(node, ctes, outer)
+        match node:
+            case exp.Select():
+                columns = self.select(node, ctes, outer)
+            case exp.SetOperation():
+                left, right = self.query(node.this, ctes, outer), self.query(node.expression, ctes, outer)
+                if len(left) != len(right):
+                    raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(node))
+                columns = tuple(one.merged(other) for one, other in zip(left, right, strict=True))
+                self.trailing(node, columns, ctes, outer)
+            case exp.Subquery() if isinstance(node.this, exp.Query):
+                columns = self.query(node.this, ctes, outer)
+                self.trailing(node, columns, ctes, outer)
+            case exp.Values():
+                columns = self.values(node, ctes, outer)
+            case _:
+                raise QueryRefused("construct_refused", "this is not accepted where a query is expected", **position(node))
+        self.definitions(node, ctes)
+        self.names.outputs[id(node)] = columns
+        return columns
+
+    def with_(self, node: exp.Expr, outer_ctes: With | None, outer: Scope | None) -> With | None:
+        clause = node.args.get("with_")
+        if clause is None:
+            return outer_ctes
+        scope = With(outer_ctes, outer)
+        recursive = bool(clause.args.get("recursive")) or self.dialect.ctes_see_all_siblings
+        for index, node_ in enumerate(clause.expressions):
+            name = self.dialect.fold(node_.args["alias"].this)
+            if name in scope.entries:
+                raise QueryRefused("construct_refused", f"the CTE `{node_.alias}` is defined twice", **position(node_))
+            entry = Cte(node_, scope, recursive, index)
+            scope.entries[name] = entry
+            self.names.ctes.append(entry)
+        return scope
+
+    def definitions(self, node: exp.Expr, ctes: With | None) -> None:
+        """CTEs that nothing referred to are still checked: the database looks at them too."""
+        if node.args.get("with_") is not None and ctes is not None:
+            for entry in ctes.entries.values():
+                self.cte_columns(entry)
+
+    def trailing(self, node: exp.Expr, columns: Columns, ctes: With | None, outer: Scope | None) -> None:
+        """ORDER BY of a set operation or bracketed query sees the answer's columns only."""
+        scope = Scope(outer)
+        scope.add("", columns)
+        for part in ("order", "limit", "offset"):
+            if node.args.get(part) is not None:
+                self.expression(node.args[part], scope, ctes)
+
+    def select(self, node: exp.Select, ctes: With | None, outer: Scope | None) -> Columns:
+        scope = Scope(outer)
+        conditions: list[_Condition] = []
+        if (from_ := node.args.get("from_")) is not None:
+            self.source(from_.this, scope, ctes, conditions)
+        for join in node.args.get("joins") or ():
+            self.join(join, scope, ctes, conditions)
+        output = self.projections(node, scope)
+        aliases = frozenset(column.name for item, column in output if isinstance(item, exp.Alias))
+        for part in ("expressions", "where", "group", "having", "order", "windows", "distinct", "limit", "offset"):
+            value = node.args.get(part)
+            scope.aliases = aliases if part in self.dialect.clauses_that_see_aliases else frozenset()
+            scope.aliases_are_conditions = part in ("where", "having")
+            for expression in value if isinstance(value, list) else (value,):
+                if isinstance(expression, exp.Expr):
+                    self.expression(expression, scope, ctes)
+        scope.aliases = frozenset()
+        self.conditions(conditions, scope, ctes)
+        return tuple(self.held(item, column) for item, column in output)
+
+    def values(self, node: exp.Values, ctes: With | None, outer: Scope | None) -> Columns:
+        scope = Scope(outer)
+        width = 0
+        for row in node.expressions:
+            self.expression(row, scope, ctes)
+            width = len(row.expressions) if isinstance(row, exp.Tuple) else 1
+        return tuple(Column(f"column{number}") for number in range(1, width + 1))
+
+    # -- FROM
+
+    def source(self, node: exp.Expr, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
+        alias = node.args.get("alias")
+        if isinstance(node, exp.Table):
+            columns = self.table(node, ctes)
+            self.add(scope, alias.this if alias and alias.this else node.this, self.renamed(columns, alias), node)
+            for join in node.args.get("joins") or ():
+                self.join(join, scope, ctes, conditions)
+        elif isinstance(node, exp.Subquery) and self.is_bracketed_join(node):
+            self.bracketed_join(node, scope, ctes, conditions)
+        elif isinstance(node, exp.Subquery):
+            self.derived(node, self.query(node, ctes, scope.outer), scope)
+            for join in node.args.get("joins") or ():
+                self.join(join, scope, ctes, conditions)
+        elif isinstance(node, exp.Lateral):
+            self.derived(node, self.query(node.this, ctes, scope), scope)
+        elif isinstance(node, exp.Values):
+            self.derived(node, self.values(node, ctes, scope.outer), scope)
+        else:
+            raise QueryRefused("construct_refused", "this is not accepted in FROM", **position(node))
+
+    @staticmethod
+    def is_bracketed_join(node: exp.Subquery) -> bool:
+        """`((a JOIN b))`: brackets around brackets around tables, not around a SELECT."""
+        inner: exp.Expr = node
+        while isinstance(inner, exp.Subquery):
+            inner = inner.this
+        return isinstance(inner, exp.Table)
+
+    def bracketed_join(self, node: exp.Subquery, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
+        alias = node.args.get("alias")
+        inner = Scope(scope.outer) if alias else scope
+        within: list[_Condition] = []
+        self.source(node.this, inner, ctes, within if alias else conditions)
+        for join in node.args.get("joins") or ():
+            self.join(join, inner, ctes, within if alias else conditions)
+        if alias:
+            self.conditions(within, inner, ctes)
+            self.add(scope, alias.this, self.renamed(inner.columns(), alias), node)
+
+    def derived(self, node: exp.Expr, columns: Columns, scope: Scope) -> None:
+        alias = node.args.get("alias")
+        if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
+            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a sub-query", **position(node))
+        identifier = alias.this if alias is not None else None
+        self.add(scope, identifier, self.renamed(columns, alias), node)
+
+    def join(self, node: exp.Join, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
+        if node.args.get("method") or node.args.get("using"):
+            self.merge(node, scope, ctes, conditions)
+        else:
+            self.source(node.this, scope, ctes, conditions)
+        if node.args.get("on") is not None:
+            conditions.append((node.args["on"], frozenset(scope.sources)))
+
+    def merge(self, node: exp.Join, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
+        """A join by USING or NATURAL."""
+        before = {name: scope.one(name) for name in scope.named}
+        known = set(scope.sources)
+        self.source(node.this, scope, ctes, conditions)
+        after = {column.name: column for alias, columns in scope.sources.items() if alias not in known for column in columns}
+        merged = before.keys() & after.keys() if node.args.get("method") else set()
+        for identifier in node.args.get("using") or ():
+            name = self.dialect.fold(identifier if isinstance(identifier, exp.Identifier) else identifier.this)
+            if name not in before or name not in after:
+                raise QueryRefused("column_unknown", f"the column `{identifier.name}` of USING is not in both tables", **position(identifier))
+            merged.add(name)
+        scope.merged |= merged
+        self.names.merges += ((before[name], after[name]) for name in merged)
+
+    def add(self, scope: Scope, identifier: exp.Identifier | None, columns: Columns, node: exp.Expr) -> None:
+        name = self.dialect.fold(identifier) if identifier is not None else f" {len(scope.sources)}"
+        if name in scope.sources:
+            raise QueryRefused("construct_refused", f"the name `{identifier.name if identifier else ''}` stands twice in FROM", **position(node))
+        scope.add(name, columns)
+
+    def renamed(self, columns: Columns, alias: exp.Expr | None) -> Columns:
+        listed = alias.args.get("columns") if alias is not None else None
+        if not listed:
+            return columns
+        if len(listed) > len(columns):
+            raise QueryRefused("construct_refused", "the alias lists more columns than there are", **position(listed[0]))
+        new = tuple(columns[index]._replace(name=self.dialect.fold(identifier)) for index, identifier in enumerate(listed))
+        return new + columns[len(new) :]
+
+    def table(self, node: exp.Table, ctes: With | None) -> Columns:
+        entry = self.cte(node, ctes) if node.args.get("db") is None else None
+        if entry is not None:
+            entry.references.append(node)
+            columns = self.cte_columns(entry)
+            self.count(entry.reads)
+            return columns
+        # INVARIANT: whether the dataset may be read is judged before any of its columns is looked at, and with the same answer
+        # whether the name exists, exists ungranted, or is a system table.
+        dataset = self.datasets.find(node)
+        try:
+            if dataset is None:
+                raise self.policy.unknown(node.name)
+            rows = self.policy.rows(dataset)
+        except AccessRefused as refusal:
+            raise AccessRefused(refusal.code, refusal.detail, hint=refusal.hint, **position(node)) from refusal
+        alias = node.args.get("alias")
+        if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
+            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", **position(node))
+        self.names.occurrences.append(Occurrence(node, rows))
+        self.count(1)
+        return self.datasets.columns(rows.dataset)
+
+    def count(self, reads: int) -> None:
+        self.names.reads += reads
+        if self.names.reads > MAX_READS:
+            raise QueryRefused("sql_too_complex", f"the query reads tables more than {MAX_READS} times once its CTEs are written out")
+
+    def conditions(self, conditions: list[_Condition], scope: Scope, ctes: With | None) -> None:
+        """What stands behind ON, once all tables are known."""
+        for condition, before in conditions:
+            scope.before = None if self.dialect.on_sees_later_tables else before
+            self.expression(condition, scope, ctes)
+        scope.before = None
+
+    # -- CTEs
+
+    def cte(self, node: exp.Table, ctes: With | None) -> Cte | None:
+        name = self.dialect.fold(node.this)
+        while ctes is not None:
+            entry = ctes.entries.get(name)
+            if entry is not None and self.visible(entry):
+                return entry
+            ctes = ctes.outer
+        return None
+
+    def visible(self, entry: Cte) -> bool:
+        """Whether the CTE can be seen from where resolving stands now: inside a sibling's body, or in the body of the statement."""
+        if entry.recursive:
+            return True
+        return all(entry.index < other.index for other in entry.scope.entries.values() if other.resolving)
+
+    def cte_columns(self, entry: Cte) -> Columns:
+        if entry.columns is not None:
+            return entry.columns
+        body = entry.node.this
+        if entry.resolving:
+            raise QueryRefused("construct_refused", f"the CTE `{entry.node.alias}` refers to itself", **position(entry.node))
+        entry.resolving = True
+        outer, before = entry.scope.tables, self.names.reads
+        if entry.recursive and isinstance(body, exp.SetOperation) and body.args.get("with_") is None:
+            # The first arm tells the columns before the second may name the CTE itself.
+            left = self.query(body.this, entry.scope, outer)
+            entry.columns = self.renamed(left, entry.node.args["alias"])
+            if len(self.query(body.expression, entry.scope, outer)) != len(left):
+                raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(body))
+            self.trailing(body, left, entry.scope, outer)
+        else:
+            entry.columns = self.renamed(self.query(body, entry.scope, outer), entry.node.args["alias"])
+        entry.reads = max(self.names.reads - before, 1)
+        entry.resolving = False
+        return entry.columns
+
+    # -- expressions
+
+    def expression(self, root: exp.Expr, scope: Scope, ctes: With | None) -> None:
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, exp.Column):
+                self.column(node, scope)
+            elif isinstance(node, exp.Literal):
+                continue
+            elif isinstance(node, (exp.Query, exp.Values)):
+                self.query(node, ctes, scope)
+            else:
+                stack.extend(node.iter_expressions())
+
+    def column(self, node: exp.Column, scope: Scope) -> None:
+        qualifier = node.args.get("table")
+        if isinstance(node.this, exp.Star):
+            self.columns_of(qualifier, scope, node)
+            return
+        name = self.dialect.fold(node.this)
+        found, ambiguous = self.candidates(name, qualifier, scope, node)
+        if not found:
+            raise QueryRefused("column_unknown", f"no column `{node.name}` is open to this token here", **position(node))
+        if ambiguous:
+            raise QueryRefused("column_ambiguous", f"the column `{node.name}` exists in more than one table of the query", **position(node))
+        self.names.columns[id(node)] = found[0]
+
+    def candidates(self, name: str, qualifier: exp.Identifier | None, scope: Scope | None, node: exp.Column) -> tuple[list[Column], bool]:
+        """The columns of this name in the innermost place that has any, and whether they are too many to choose from."""
+        if qualifier is not None:
+            found = [column for column in self.columns_of(qualifier, scope, node) if column.name == name]
+            return found, len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous
+        while scope is not None:
+            named = scope.named.get(name, [])
+            if scope.before is not None:
+                named = [pair for pair in named if pair[0] in scope.before]
+            if named:
+                first = named[0][0]
+                twice = len(named) > 1 and (self.dialect.duplicate_columns_are_ambiguous or any(source != first for source, _ in named))
+                if name in scope.merged:
+                    return [scope.one(name)], False
+                return [column for _, column in named], twice
+            if name in scope.aliases:
+                self.names.aliased |= scope.aliases_are_conditions
+                return [Column(name)], False
+            scope = scope.outer
+        return [], False
+
+    def columns_of(self, qualifier: exp.Identifier | None, scope: Scope | None, node: exp.Expr) -> Columns:
+        if qualifier is not None:
+            name = self.dialect.fold(qualifier)
+            while scope is not None:
+                if name in scope.sources:
+                    return scope.sources[name]
+                scope = scope.outer
+            raise QueryRefused("table_alias_unknown", f"no table or alias `{qualifier.name}` stands in FROM", **position(node))
+        return ()
+
+    # -- the answer's columns
+
+    def projections(self, node: exp.Select, scope: Scope) -> list[tuple[exp.Expr, Column]]:
+        listed: list[tuple[exp.Expr, Column]] = []
+        for item in node.expressions:
+            if isinstance(item, exp.Star):
+                if not scope.sources:
+                    raise QueryRefused("construct_refused", "`*` needs a FROM", **position(item))
+                listed += ((item, column) for column in scope.columns())
+            elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
+                listed += ((item, column) for column in self.columns_of(item.args.get("table"), scope, item))
+            else:
+                listed.append((item, Column(output_name(item, self.dialect))))
+        return listed
+
+    def held(self, item: exp.Expr, column: Column) -> Column:
+        """An output column with what it holds, once the expressions below it are resolved."""
+        if isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
+            return column
+        inner = item.this if isinstance(item, exp.Alias) else item
+        return self.names.described(inner)._replace(name=column.name)
