@@ -276,6 +276,14 @@ def test_an_expression_means_what_was_written(meaning: Trial, expression: str) -
     meaning.holds(f"SELECT {expression} AS c FROM t")
 
 
+@pytest.mark.parametrize(
+    "expression", ["CAST('infinity' AS timestamp)", "CAST('0044-03-15 BC' AS date)", "CAST('12000-01-01' AS date)", "CAST('24:00' AS time)"]
+)
+def test_a_moment_that_python_cannot_hold_is_still_answered(meaning: Trial, expression: str) -> None:
+    """G1: `infinity` is a usual end of a validity; that Python has no such date is no failure of the database."""
+    assert meaning.ask(f"SELECT {expression} AS c FROM t").rows is not None
+
+
 # -- SQLite
 
 FILE = Plan(
