@@ -1,0 +1,1 @@
+"""What rowseal costs, each part beside what it is compared with: `python -m benchmarks`."""
