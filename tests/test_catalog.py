@@ -518,3 +518,10 @@ def test_the_reference_names_every_key_that_a_file_may_have() -> None:
     models = [each for each in vars(document).values() if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel]
     assert len(models) == 11
     assert {key for model in models for key in model.model_fields} - named == set()
+
+
+def test_a_table_that_hides_the_function_for_lists_is_noticed_at_start(folder: Path) -> None:
+    """Every filter with a list would fail on a SQLite file with a table called json_each."""
+    with closing(sqlite3.connect(folder / "shop.db")) as connection:
+        connection.execute("CREATE VIEW JSON_each AS SELECT 1 AS value")
+    assert [problem for problem in problems(folder, GOOD) if "json_each" in problem]

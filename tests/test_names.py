@@ -114,3 +114,11 @@ def test_the_place_of_a_name_is_where_it_begins() -> None:
     with pytest.raises(AccessRefused) as refused:
         secured("SELECT o.id\nFROM orders AS o\n  JOIN salaries AS s ON s.id = o.id", policy("postgres"))
     assert (refused.value.line, refused.value.column) == (3, 8)
+
+
+@pytest.mark.parametrize("joined", [", ", " CROSS JOIN "])
+def test_one_from_holds_so_many_tables_and_no_more(joined: str) -> None:
+    """However they are joined: a planner's time grows faster than their number."""
+    tables = [f"products AS p{number}" for number in range(25)]
+    assert refusal(f"SELECT 1 FROM {joined.join(tables[:24])}", "postgres") == "accepted"
+    assert refusal(f"SELECT 1 FROM {joined.join(tables)}", "postgres") == "sql_too_complex"

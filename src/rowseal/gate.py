@@ -21,7 +21,7 @@ from rowseal import decisions
 from rowseal.catalog import Catalog
 from rowseal.catalog.load import Configuration, load
 from rowseal.engine import Database, Result
-from rowseal.errors import Misconfigured, OurBug, Refused, TokenRefused
+from rowseal.errors import Misconfigured, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.grants import Grant, read_grant
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
@@ -143,6 +143,8 @@ class Access:
                 return attest(draft, self._policy)
         except Refused:
             raise
+        except RecursionError as error:
+            raise QueryRefused("sql_too_complex", "the SQL nests too deeply") from error
         except Exception as error:
             # INVARIANT: whatever a dependency raises, nothing runs.
             raise OurBug(f"securing failed with {type(error).__name__}") from error

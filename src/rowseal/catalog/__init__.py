@@ -78,8 +78,8 @@ class Field:
     format: str | None = None
     # False where the column's collation calls different bytes equal (or nobody can tell): equality then needs a second, bytewise test.
     bytewise: bool = False
-    # True where the column has a collation of its own: PostgreSQL raises when it first compares two such texts, not before.
-    collated: bool = False
+    # The collation, where it is not the database's default: PostgreSQL raises when it first compares texts of two such, not before.
+    collation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

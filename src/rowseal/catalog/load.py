@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from rowseal.catalog import Catalog, FunctionRules, Limits
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry, read
-from rowseal.catalog.reflection import Unreachable, reflect
+from rowseal.catalog.reflection import Unreachable, ascii_lower, reflect
 from rowseal.catalog.resolve import check_names, resolve, table_of
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
@@ -70,6 +70,8 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         findings.add(("database",), str(problem))
         findings.stop()
         raise
+    if dialect == "sqlite" and "json_each" in {ascii_lower(name) for name in reflection.nearby}:
+        findings.add(("database",), "has a table or view called `json_each`, which hides SQLite's function that lists are read with; rename it")
     datasets = resolve(document.datasets, reflection, dialect, findings)
     findings.stop()
     limits = Limits(**{name: value for name, value in document.limits.model_dump().items() if value is not None})

@@ -35,7 +35,7 @@ class Column:
     declared: str
     kind: str
     bytewise: bool = False
-    collated: bool = False
+    collation: str = ""
     computed: bool = False  # where it is read, not where it was written
     readable: bool = True
 
@@ -133,7 +133,8 @@ _RELATIONS: Final = text(
 # A domain is taken as its base type. `kind` is the type's name only where the type is PostgreSQL's own, or an enum, or citext.
 _COLUMNS: Final = text("""
 SELECT a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared, coalesce(l.collisdeterministic, false) AS deterministic,
-       coalesce(l.collname <> 'default', false) AS collated, a.attgenerated = 'v' AS computed,
+       CASE WHEN l.collname <> 'default' THEN l.collnamespace::regnamespace::text || '.' || l.collname ELSE '' END AS collation,
+       a.attgenerated = 'v' AS computed,
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
        CASE WHEN b.typtype = 'e' THEN 'enum'
             WHEN b.typtype = 'b' AND (s.nspname = 'pg_catalog' OR b.typname = 'citext') THEN b.typname::text
@@ -167,7 +168,7 @@ def _postgres(connection: Connection, wanted: Collection[tuple[str | None, str]]
 def _column(row: Any) -> Column:
     # INVARIANT: bytewise only where equality is provably so: char(n) ignores trailing blanks, citext case, a nondeterministic collation anything.
     bytewise = row.kind in {"text", "varchar"} and row.deterministic
-    return Column(row.name, row.declared, row.kind, bytewise=bytewise, collated=row.collated, computed=row.computed, readable=row.readable)
+    return Column(row.name, row.declared, row.kind, bytewise=bytewise, collation=row.collation, computed=row.computed, readable=row.readable)
 
 
 _POSTGRES: Final[Mapping[FieldType, Mapping[str, Storage]]] = {

@@ -136,7 +136,7 @@ def _field(entry: FieldEntry, path: Path, relation: Relation, dialect: str, find
         timezone=entry.timezone or "UTC",
         format=entry.format or _FORMATS.get(storage),
         bytewise=storage is Storage.TEXT and column.bytewise,
-        collated=column.collated,
+        collation=column.collation,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -76,6 +77,34 @@ _REASONS: Final = (
     "is a member of a predefined role that reads or writes beyond its grants",
     "may CREATE in the database",
 )
+
+
+class _MomentLoader(TextLoader):
+    """A date or time as Python has it, or as PostgreSQL's ISO text where Python has none: infinity, BC, the year 10000, 24:00."""
+
+    kind: type[date] | type[datetime] | type[time]
+
+    def load(self, data: Any) -> Any:
+        text = super().load(data)
+        try:
+            return self.kind.fromisoformat(text)  # type: ignore[arg-type]
+        except ValueError:
+            return text
+
+
+class _DateLoader(_MomentLoader):
+    kind = date
+
+
+class _DateTimeLoader(_MomentLoader):
+    kind = datetime
+
+
+class _TimeLoader(_MomentLoader):
+    kind = time
+
+
+_MOMENTS: Final = {"date": _DateLoader, "timestamp": _DateTimeLoader, "timestamptz": _DateTimeLoader, "time": _TimeLoader, "timetz": _TimeLoader}
 
 
 class _OneStatementCursor(psycopg.Cursor[tuple[Any, ...]]):
@@ -194,6 +223,8 @@ class PostgresDriver:
     def _lock(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:  # noqa: ARG002 -- SQLAlchemy's signature
         connection.read_only = True  # every transaction begins READ ONLY, which nothing inside it can take back
         set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+        for name, loader in _MOMENTS.items():
+            connection.adapters.register_loader(name, loader)
         for kind in psycopg.adapters.types:
             if kind.name in _AS_TEXT or kind.name.endswith("range"):
                 connection.adapters.register_loader(kind.oid, TextLoader)

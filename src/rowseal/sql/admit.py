@@ -30,7 +30,6 @@ MAX_PATTERN: Final = 1_000  # bytes; a pattern is matched in one step that no de
 
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,100}(\.[0-9]{0,100})?([eE][+-]?[0-9]{1,3})?\Z|\.[0-9]{1,100}([eE][+-]?[0-9]{1,3})?\Z")
-_DATE_FORMAT: Final = re.compile(r"(%[YmdHMSjuwVG]|[-/:. TZ_])*\Z")
 # How tightly an operator binds. The parser's precedences are not each database's, so only combinations on which all agree may
 # stand without brackets: a tighter operator inside a looser one, and a chain of one kind to the left.
 _BOOLEAN, _COMPARISON, _ADDITIVE, _MULTIPLICATIVE, _CONCATENATION = range(5)
@@ -260,12 +259,6 @@ def _cte(node: exp.Expr) -> None:
         raise QueryRefused("construct_refused", "a CTE that is not a SELECT is not accepted", **position(node))
 
 
-def _format(node: exp.Expr) -> None:
-    value = node.args.get("format")
-    if not (isinstance(value, exp.Literal) and value.args.get("is_string") and _DATE_FORMAT.match(value.this)):
-        raise QueryRefused("construct_refused", "a date format is accepted only as a literal of the common parts (year to second)", **position(node))
-
-
 def _frame(node: exp.Expr) -> None:
     # A negative or null offset raises, but only once there is a row.
     for side in (node.args.get("start"), node.args.get("end")):
@@ -291,7 +284,6 @@ _CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.Offset: _count_of_rows,
     exp.Fetch: _count_of_rows,
     exp.CTE: _cte,
-    exp.TimeToStr: _format,
     exp.Array: _array,
     exp.WindowSpec: _frame,
 }
@@ -302,21 +294,36 @@ _TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.V
 def _pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
     """A pattern that ends in its escape character is an error that PostgreSQL may also meet while it plans, on values from its statistics."""
     pattern, escape = node.args["expression"], "\\"
-    while isinstance(pattern, exp.Paren):
-        pattern = pattern.this
     if isinstance(node.parent, exp.Escape):
         literal = node.parent.expression
         if not (isinstance(literal, exp.Literal) and literal.args.get("is_string") and len(literal.this) == 1):
             raise QueryRefused("construct_refused", "ESCAPE takes one character", **position(node))
         escape = literal.this
-    text = params[pattern.this] if isinstance(pattern, exp.Placeholder) else pattern.this if isinstance(pattern, exp.Literal) else None
-    if isinstance(text, str):
-        if len(text.encode(errors="replace")) > MAX_PATTERN:
-            raise QueryRefused("sql_too_complex", f"a pattern is longer than {MAX_PATTERN} bytes", **position(node))
-        if type(node) is not exp.Glob and (len(text) - len(text.rstrip(escape))) % 2:
-            raise QueryRefused("construct_refused", "a pattern must not end with its escape character", **position(node))
-    elif not isinstance(pattern, exp.Column):
-        raise QueryRefused("construct_refused", "a pattern is a string, a parameter or a column", **position(node))
+    text = _constant_text(pattern, params)
+    if text is None:
+        if not isinstance(pattern, exp.Column):
+            raise QueryRefused("construct_refused", "a pattern is a string, a parameter or a column", **position(node))
+    elif len(text.encode(errors="replace")) > MAX_PATTERN:
+        raise QueryRefused("sql_too_complex", f"a pattern is longer than {MAX_PATTERN} bytes", **position(node))
+    elif type(node) is not exp.Glob and (len(text) - len(text.rstrip(escape))) % 2:
+        raise QueryRefused("construct_refused", "a pattern must not end with its escape character", **position(node))
+
+
+def _constant_text(node: exp.Expr, params: Mapping[str, Any]) -> str | None:
+    """The text that strings and parameters, joined by `||`, come to; None where a row has a part in it."""
+    match node:
+        case exp.Literal():
+            return str(node.this)
+        case exp.Placeholder():
+            value = params[node.this]
+            return value if isinstance(value, str) else ""
+        case exp.Paren():
+            return _constant_text(node.this, params)
+        case exp.DPipe():
+            left, right = _constant_text(node.this, params), _constant_text(node.expression, params)
+            return None if left is None or right is None else left + right
+        case _:
+            return None
 
 
 def _bindable(params: Mapping[str, Any], named: set[str], dialect: Dialect) -> dict[str, Any]:

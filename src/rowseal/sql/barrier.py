@@ -16,9 +16,10 @@ from typing import Any, Final
 from sqlglot import exp
 
 from rowseal.catalog import Storage
+from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import AGGREGATES
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.names import Column, Names
+from rowseal.sql.names import MIXED, Column, Names
 
 __all__ = ["needs_fence"]
 
@@ -61,18 +62,15 @@ _PATTERNS: Final = (exp.Like, exp.ILike, exp.Glob)
 _SHORT_UNITS: Final = frozenset("SECOND SECONDS MINUTE MINUTES HOUR HOURS DAY DAYS WEEK WEEKS MONTH MONTHS QUARTER YEAR YEARS".split())
 _HOLDS_DOUBLES: Final = frozenset({Storage.INTEGER, Storage.FLOAT})
 _EXACT_NUMBERS: Final = frozenset({Storage.INTEGER, Storage.DECIMAL})
-# Storages between which PostgreSQL compares without an implicit cast that could raise (numeric to double precision can).
-_COMPARABLE: Final = (
-    *(frozenset({storage}) for storage in Storage),
-    frozenset({Storage.INTEGER, Storage.DECIMAL}),
-    frozenset({Storage.INTEGER, Storage.FLOAT}),
-    frozenset({Storage.DATE, Storage.TIMESTAMP, Storage.TIMESTAMPTZ}),
-)
+# Storages between which PostgreSQL casts without raising (numeric to double precision can, and so can date to timestamp) ...
+_CASTABLE: Final = (frozenset({Storage.INTEGER, Storage.DECIMAL}), frozenset({Storage.INTEGER, Storage.FLOAT}))
+# ... and those that it compares as they are.
+_COMPARABLE: Final = (*_CASTABLE, frozenset({Storage.DATE, Storage.TIMESTAMP, Storage.TIMESTAMPTZ}))
 
 
 def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> bool:
     """Whether any exposed part of the query could raise. `params` are the values of the bearer's parameters."""
-    if names.aliased or (dialect.name == "postgres" and not all(_alike(pair) for pair in names.merges)):
+    if names.aliased or (dialect.name == "postgres" and not all(_alike(pair, _CASTABLE) for pair in names.merges)):
         return True
     judge = _Judge(names, dialect, params)
     return any(type(node) not in _PLAIN and not judge.infallible(node) for root in _exposed(tree, dialect) for node in root.walk())
@@ -111,16 +109,17 @@ def _queries_in(expression: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def _outside_aggregates(having: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
-    """A HAVING, or one of its conjuncts, without an aggregate of its own may be run as a WHERE; what stands inside an aggregate may not."""
+    """What of a HAVING the planner may run before it groups: every part that needs no aggregate, however it takes the condition apart."""
     stack = [having.this]
+    aggregates = AGGREGATES[dialect.name]
     while stack:
         node = stack.pop()
-        if isinstance(node, (exp.And, exp.Paren)):
-            stack.extend(node.iter_expressions())
-        elif _has_aggregate(node, dialect):
+        if not _has_aggregate(node, dialect):
+            yield node
+        elif type(node) in aggregates or isinstance(node, exp.Anonymous):
             yield from _queries_in(node)
         else:
-            yield node
+            stack.extend(node.iter_expressions())
 
 
 def _has_aggregate(expression: exp.Expr, dialect: Dialect) -> bool:
@@ -214,15 +213,17 @@ class _Judge:
     def alike_by_column(self, node: exp.Expr) -> bool:
         """The arms of a set operation are cast to one type, column by column, wherever the planner finds it convenient."""
         left, right = (self.names.outputs.get(id(arm), ()) for arm in (node.this, node.expression))
-        return bool(left) and all(_alike(pair) for pair in zip(left, right, strict=True))
+        return bool(left) and all(_alike(pair, _CASTABLE) for pair in zip(left, right, strict=True))
 
 
-def _alike(columns: Sequence[Column]) -> bool:
-    """Whether values of these columns meet without a cast that could raise on one of them, and texts without two collations."""
+def _alike(columns: Sequence[Column], families: Sequence[frozenset[Storage]] = _COMPARABLE) -> bool:
+    """Whether values of these columns meet without a cast that could raise on one of them. Raises QueryRefused for texts of two collations."""
     storages = frozenset(column.storage for column in columns)
-    if Storage.TEXT in storages and any(column.collated for column in columns):
-        return False
-    return None not in storages and (len(storages) == 1 or any(storages <= family for family in _COMPARABLE))
+    collations = {column.collation for column in columns} - {""}
+    if len(collations) > 1 or MIXED in collations:
+        # No fence helps: PostgreSQL 17 and later compare the commonest values of both columns while they plan.
+        raise QueryRefused("construct_refused", "texts of different collations are compared", hint="compare columns of one collation")
+    return None not in storages and (len(storages) == 1 or any(storages <= family for family in families))
 
 
 def _moment(node: exp.Expr) -> exp.Expr | None:

@@ -113,7 +113,7 @@ class _Writer:
         """Parent and child are the same by their bytes, as everywhere; two collations in one comparison would raise."""
         if self.dialect.name == "sqlite":
             return f"{parent} COLLATE BINARY = {child}" if _TEXTS & {own.storage, theirs.storage} else f"{parent} = {child}"
-        if own.storage is Storage.TEXT and not (own.bytewise and theirs.bytewise and not own.collated and not theirs.collated):
+        if own.storage is Storage.TEXT and not (own.bytewise and theirs.bytewise and not own.collation and not theirs.collation):
             return f'CAST({parent} AS TEXT) COLLATE "C" = CAST({child} AS TEXT) COLLATE "C"'
         return f"{parent} = {child}"
 

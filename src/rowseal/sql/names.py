@@ -16,7 +16,10 @@ from rowseal.policy import Rows
 from rowseal.sql.admit import position
 from rowseal.sql.dialects import Dialect
 
-__all__ = ["Column", "Columns", "Cte", "DatasetLookup", "Names", "Occurrence", "Scope", "With", "output_name"]
+__all__ = ["MIXED", "Column", "Columns", "Cte", "DatasetLookup", "Names", "Occurrence", "Scope", "With", "output_name"]
+
+
+MIXED: Final = "two collations"
 
 
 class Column(NamedTuple):
@@ -25,12 +28,14 @@ class Column(NamedTuple):
     name: str
     storage: Storage | None = None
     bytewise: bool = False
-    collated: bool = False
+    collation: str = ""
 
     def merged(self, other: Column) -> Column:
         """One column of two (USING, UNION): what both hold, or nobody knows what."""
         storage = self.storage if self.storage is other.storage else None
-        return Column(self.name, storage, self.bytewise and other.bytewise, self.collated or other.collated)
+        collation = self.collation or other.collation
+        agreed = collation if other.collation in ("", collation) else MIXED
+        return Column(self.name, storage, self.bytewise and other.bytewise, agreed)
 
 
 _CALLED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\(|\Z)")
@@ -48,7 +53,7 @@ class DatasetLookup:
         self._qualified: dict[tuple[str, str], Dataset | None] = {}
         for dataset in datasets.values():
             self._bare[_key(dataset.sql_name, dialect)] = dataset
-            self._columns[dataset.id] = tuple(Column(_key(each.sql_name, dialect), each.storage, each.bytewise, each.collated) for each in dataset.visible)
+            self._columns[dataset.id] = tuple(Column(_key(each.sql_name, dialect), each.storage, each.bytewise, each.collation) for each in dataset.visible)
             qualified = (_key(dataset.schema, dialect), _key(dataset.table, dialect))
             # Two datasets over one table: the qualified name is no one's.
             self._qualified[qualified] = None if qualified in self._qualified else dataset

@@ -18,6 +18,7 @@ from rowseal.sql.names import Column, Columns, Cte, DatasetLookup, Names, Occurr
 
 __all__ = ["resolve"]
 
+MAX_TABLES: Final = 24  # in one FROM: PostgreSQL plans thirty joined guards for seconds
 MAX_READS: Final = 256  # table reads after every CTE reference is counted as often as it is expanded
 
 _Condition: TypeAlias = tuple[exp.Expr, frozenset[str]]
@@ -194,6 +195,8 @@ class _Resolver:
         if name in scope.sources:
             raise QueryRefused("construct_refused", f"the name `{identifier.name if identifier else ''}` stands twice in FROM", **position(node))
         scope.add(name, columns)
+        if len(scope.sources) > MAX_TABLES:
+            raise QueryRefused("sql_too_complex", f"one FROM holds more than {MAX_TABLES} tables", **position(node))
 
     def renamed(self, columns: Columns, alias: exp.Expr | None) -> Columns:
         listed = alias.args.get("columns") if alias is not None else None

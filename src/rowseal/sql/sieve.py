@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from rowseal.catalog import Limits
 from rowseal.errors import QueryRefused
+from rowseal.sql.admitted import TIME_UNITS
 from rowseal.sql.dialects import Dialect
 
 __all__ = ["CONTROL", "words"]
@@ -48,12 +50,9 @@ _MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {"mod": "write a % b"},
     "postgres": {"date_part": "write EXTRACT(part FROM value)"},
 }
-_INTERVAL: Final = re.compile(r"-?[0-9]{1,9}( +[A-Za-z]+)?\Z")
-_JSON_KEY: Final[Mapping[str, re.Pattern[str]]] = {
-    "sqlite": re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z|\$(\.[A-Za-z_][A-Za-z0-9_]*|\[[0-9]{1,9}\])*\Z"),
-    "postgres": re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z"),
-}
-_DATE_FORMAT: Final = re.compile(r"(YYYY|MM|DD|HH24|MI|SS|[-/:. _])*\Z")
+_LOOKED_AT: Final = frozenset({TokenType.DCOLON, TokenType.ALIAS, TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
+_WHOLE: Final = re.compile(r"-?[0-9]{1,9}\Z")
+_JSON_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # which the parser writes as a path for SQLite, and means the same
 
 
 def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
@@ -137,33 +136,46 @@ def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> No
 
 def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
     """Spellings that the parser would turn into something else, looked at where they stand."""
-    misread, types, json_key = _MISREAD[dialect.name], _TYPES[dialect.name], _JSON_KEY[dialect.name]
     opened: list[str] = []  # for each open bracket the word before it
     for index, token in enumerate(tokens):
         kind = token.token_type
-        following = tokens[index + 1] if index + 1 < len(tokens) else None
-        refused: tuple[str, str] | None = None
         if kind is TokenType.L_PAREN:
-            called = tokens[index - 1].text.lower() if index else ""
-            opened.append(called)
-            if called in misread:
-                refused = f"the function `{called}` is not accepted", misread[called]
-        elif kind is TokenType.R_PAREN:
-            called = opened.pop() if opened else ""
-            if called == "to_char" and not (tokens[index - 1].token_type is TokenType.STRING and _DATE_FORMAT.match(tokens[index - 1].text)):
-                refused = "`to_char` takes a literal format of the common parts", "use YYYY, MM, DD, HH24, MI and SS"
-        elif following is None:
-            continue
-        elif kind is TokenType.DCOLON or (kind is TokenType.ALIAS and opened and opened[-1] == "cast"):
-            if following.text.upper() not in types:
-                refused = "casts to this type are not accepted", "use another name of the type, or another type"
-        elif kind is TokenType.INTERVAL and following.token_type is TokenType.STRING:
-            if not _INTERVAL.match(following.text):
-                refused = "an interval of this form is not accepted", "write a whole number and one unit, such as INTERVAL '3 days'"
-        elif kind in (TokenType.ARROW, TokenType.DARROW) and not (
-            following.token_type is TokenType.NUMBER or (following.token_type is TokenType.STRING and json_key.match(following.text))
-        ):
-            refused = "a JSON key of this form is not accepted", "use a plain word or a number"
-        if refused:
-            code = "function_refused" if refused[0].startswith("the function") else "construct_refused"
-            raise QueryRefused(code, refused[0], hint=refused[1], line=token.line, column=token.col - (token.end - token.start))
+            opened.append(tokens[index - 1].text.lower() if index else "")
+            if (cure := _MISREAD[dialect.name].get(opened[-1])) is not None:
+                raise _misread("function_refused", f"the function `{opened[-1]}` is not accepted", cure, tokens[index - 1])
+        elif kind is TokenType.R_PAREN and opened:
+            last = tokens[index - 1]
+            if opened.pop() == "to_char" and not (last.token_type is TokenType.STRING and _kept("TO_CHAR(x, ", last.text, ")", dialect)):
+                raise _misread("construct_refused", "`to_char` takes a literal format of common parts", "use such as YYYY, MM, DD, HH24, MI and SS", last)
+        elif kind in _LOOKED_AT and index + 1 < len(tokens):
+            _refuse_following(token, *tokens[index + 1 : index + 3], in_cast=bool(opened) and opened[-1] == "cast", dialect=dialect)
+
+
+def _refuse_following(token: Token, following: Token, third: Token | None = None, *, in_cast: bool, dialect: Dialect) -> None:
+    kind, literal = token.token_type, following.token_type is TokenType.STRING
+    if kind is TokenType.DCOLON or (kind is TokenType.ALIAS and in_cast):
+        if following.text.upper() not in _TYPES[dialect.name]:
+            raise _misread("construct_refused", "casts to this type are not accepted", "use another name of the type, or another type", following)
+    elif kind is TokenType.INTERVAL and literal:
+        unit = third is not None and third.text.upper() in TIME_UNITS
+        if not (_WHOLE.match(following.text) if unit else _kept("INTERVAL ", following.text.upper(), "", dialect)):
+            raise _misread("construct_refused", "an interval of this form is not accepted", "write such as INTERVAL '3 days'", following)
+    elif kind in (TokenType.ARROW, TokenType.DARROW) and following.token_type is not TokenType.NUMBER:
+        label = literal and dialect.name == "sqlite" and _JSON_LABEL.match(following.text)
+        if not (label or (literal and following.text and _kept("x -> ", following.text, "", dialect))):
+            raise _misread("construct_refused", "a JSON key of this form is not accepted", "use a plain word or a number", following)
+
+
+def _misread(code: str, detail: str, cure: str, token: Token) -> QueryRefused:
+    return QueryRefused(code, detail, hint=cure, line=token.line, column=token.col - (token.end - token.start))
+
+
+@lru_cache(maxsize=1024)
+def _kept(before: str, literal: str, after: str, dialect: Dialect) -> bool:
+    """Whether the parser writes a literal in this place back as it read it, so that it means what it meant."""
+    quoted = "'" + literal.replace("'", "''") + "'"
+    try:
+        tree = dialect.grammar.parse(f"SELECT {before}{quoted}{after}")[0]
+        return tree is not None and quoted in dialect.grammar.generate(tree, unsupported_level=ErrorLevel.RAISE)
+    except (SqlglotError, ValueError, TypeError, AttributeError, RecursionError):
+        return False

@@ -251,7 +251,7 @@ def _same(own: Field, theirs: Field, dialect: str) -> str:
     texts = {own.storage.value, theirs.storage.value} & {"text", "enum", "text_date", "text_timestamp"}
     if dialect == "sqlite":
         return "p COLLATE BINARY = c" if texts else "p = c"
-    plain = all(field.bytewise and not field.collated for field in (own, theirs))
+    plain = all(field.bytewise and not field.collation for field in (own, theirs))
     return "p = c" if plain or own.storage != "text" else 'CAST(p AS TEXT) COLLATE "C" = CAST(c AS TEXT) COLLATE "C"'
 
 
