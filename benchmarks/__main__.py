@@ -48,7 +48,6 @@ def _sections(machine: dict[str, str]) -> Iterator[Section]:
     yield tokens.section()
     yield _securing()
     yield _memory()
-    # what the gate logs about this database is no news to whoever reads the tables
     with tempfile.TemporaryDirectory(prefix="rowseal-bench-") as folder:
         stock = Stock(Path(folder) / "sqlite", fill_sqlite(Path(folder) / "bench.db"), "sqlite")
         yield from requests.sections(stock)

@@ -26,8 +26,7 @@ _HEAD: Final = """\
 
 `make bench` measures this in one run, under two minutes, on the machine it runs on; `python -m benchmarks --write` writes this page.
 Compare the ratios, not the microseconds: variants that stand side by side took turns in the same process, in changing order, and the numbers are
-medians of CPU time. Tables of a run on a busy machine are higher throughout.
-
+medians of CPU time. On a busy machine all of them are higher.
 """
 
 
