@@ -157,6 +157,8 @@ SABOTAGES: dict[str, Sabotage] = {
     "limit in a guard": _guard_text(" WHERE ", " WHERE 1 = 1 LIMIT 1 -- "),
     "guard under another name": _guard_text(f'"__g{NUMBER}"', '"__u9"'),
     "guard that is a union": _guard_text(" FROM ", " FROM x UNION SELECT 1 FROM "),
+    "fence dropped or put up": lambda given: replace(given, fenced=not given.fenced),
+    "guard with another fence": _guard_text(" AS NOT MATERIALIZED (", " AS ("),
     "text after a guard": lambda given: replace(given, guards=(replace(given.guards[0], text=given.guards[0].text + ', "x" AS (SELECT 1)'), *given.guards[1:])),
     "values swapped": _swap_values,
     "value changed": _other_value,

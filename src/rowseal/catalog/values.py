@@ -55,7 +55,8 @@ class Condition:
     """One filter, resolved: the field it tests and values typed for that field's storage.
 
     `values` is empty for `is_null` / `is_not_null`, has two members for `between`, one or more for the list operators, else one.
-    On PostgreSQL the members of a list share one Python type, so that one typed array can carry them.
+    On PostgreSQL several values share one Python type: the guard casts every bind of a condition to the type of the first value,
+    and a fraction cast to a whole number would be rounded, up to one that the token does not permit.
     """
 
     field: Field
@@ -104,7 +105,7 @@ def typed(condition: Filter, field: Field, dialect: str) -> Condition:
         raise
     except (ArithmeticError, ValueError) as error:  # a calendar without such a day, a moment outside the years 1 to 9999
         raise Inapplicable("a filter has a value that its field's type does not know") from error
-    if dialect == "postgres" and op in LIST_OPERATORS and any(type(each) is Decimal for each in values):
+    if dialect == "postgres" and any(type(each) is Decimal for each in values):
         values = tuple([Decimal(each) if isinstance(each, int) else each for each in values])
     return Condition(field, op, values)
 

@@ -32,7 +32,6 @@ class DraftGuard:
     number: int
     dataset: str
     text: str
-    reads: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Draft:
 
     dialect: str
     guards: tuple[DraftGuard, ...]
+    fenced: bool  # whether every guard must be fenced; one that reads no plain table always is
     ctes: tuple[str, ...]
     recursive: bool
     body: str

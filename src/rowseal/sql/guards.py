@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -21,7 +20,7 @@ from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Thr
 from rowseal.sql import BIND, NUMBER
 from rowseal.sql.dialects import Dialect
 
-__all__ = ["GuardText", "encoded", "render"]
+__all__ = ["encoded", "render"]
 
 _COMPARISONS: Final = {Operator.NE: "<>", Operator.GT: ">", Operator.GE: ">=", Operator.LT: "<", Operator.LE: "<="}
 _TEXTS: Final = frozenset({Storage.TEXT, Storage.ENUM, Storage.TEXT_DATE, Storage.TEXT_TIMESTAMP})
@@ -36,19 +35,8 @@ _POSTGRES_TYPES: Final[dict[type, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GuardText:
-    """The text of a guard, with NUMBER where its number goes and BIND around the names of its binds.
-
-    `reads` are the (schema, table) pairs that it may read: its own, and those of its `through` parents.
-    """
-
-    text: str
-    reads: frozenset[tuple[str, str]]
-
-
-def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> GuardText:
-    """The guard for these rows.
+def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> str:
+    """The text of the guard for these rows, with NUMBER where its number goes and BIND around the names of its binds.
 
     `fenced` keeps the planner from mixing the bearer's conditions with the guard's: they then run on permitted rows only.
     A view or foreign table is always fenced, because its own columns may raise.
@@ -58,14 +46,14 @@ def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> GuardText:
 
 # INVARIANT: rows that compare equal under `Shaped` have the same text, because a guard's text holds no value.
 @lru_cache(maxsize=4096)
-def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> GuardText:
+def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
     writer, rows = _Writer(dialect), shaped.rows
     dataset = rows.dataset
     columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
     condition = writer.predicate(rows.predicate, "b")
     fence = "MATERIALIZED" if fenced or dataset.relation != "table" else "NOT MATERIALIZED"
     text = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {writer.table(rows)} AS b'
-    return GuardText(f"{text} WHERE {condition})" if condition else f"{text})", frozenset(writer.reads))
+    return f"{text} WHERE {condition})" if condition else f"{text})"
 
 
 def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:
@@ -82,12 +70,10 @@ def _encoded(value: Bound | tuple[Bound, ...], dialect: Dialect) -> Any:
 class _Writer:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self.reads: set[tuple[str, str]] = set()
         self.binds = 0
         self.parents = 0
 
     def table(self, rows: Rows) -> str:
-        self.reads.add((rows.dataset.schema, rows.dataset.table))
         return f"{self.dialect.quote(rows.dataset.schema)}.{self.dialect.quote(rows.dataset.table)}"
 
     def predicate(self, predicate: Predicate, alias: str) -> str:

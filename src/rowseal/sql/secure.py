@@ -71,7 +71,7 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
     for node in nodes:
         node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
-    return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
+    return Draft(dialect.name, guards, fenced, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
 
 
 def _without_brackets(tree: exp.Query) -> exp.Query:
@@ -107,10 +107,9 @@ def _guards(names: Names, dialect: Dialect, params: dict[str, Any], *, fenced: b
     guards = []
     for number, occurrence in enumerate(names.occurrences, 1):
         node, rows = occurrence.node, occurrence.rows
-        template = render(rows, dialect, fenced=fenced)
         for index, value in enumerate(encoded(rows, dialect)):
             params[f"g{number}_{index}"] = value
-        guards.append(DraftGuard(number, rows.dataset.id, template.text, template.reads))
+        guards.append(DraftGuard(number, rows.dataset.id, render(rows, dialect, fenced=fenced)))
         _refer(node, f"__g{number}")
     return guards
 

@@ -12,25 +12,20 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sqlglot import exp
-from sqlglot.dialects.dialect import Dialect as Grammar
-from sqlglot.errors import ErrorLevel, SqlglotError
+from sqlglot.errors import ErrorLevel
 
-from rowseal.catalog import Field
 from rowseal.errors import AccessRefused, OurBug
-from rowseal.filters import Operator
-from rowseal.policy import AllOf, AnyOf, Condition, Policy, Predicate, Rows, Shaped, Through, values
+from rowseal.policy import Policy, Rows, Shaped, values
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, SecuredQuery
+from rowseal.sql.proof import BOUND, GRAMMARS, fail, parsed, prove_guard
 
 __all__ = ["attest"]
 
-_BIND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
 _READS_WITHOUT_TABLE: Final = (exp.DDL, exp.DML, exp.Command, exp.Into, exp.Lock, exp.Pragma, exp.Attach, exp.Set, exp.Unnest, exp.Pivot, exp.TableSample)
-_GRAMMARS: Final = {name: Grammar.get_or_raise(name) for name in ("sqlite", "postgres")}
 
 
 class _Writers(threading.local):
@@ -38,59 +33,11 @@ class _Writers(threading.local):
 
     def __init__(self) -> None:
         options: dict[str, Any] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
-        self.of = {name: grammar.generator(**options) for name, grammar in _GRAMMARS.items()}
+        self.of = {name: grammar.generator(**options) for name, grammar in GRAMMARS.items()}
 
 
 _WRITERS: Final = _Writers()
-_LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
-# What each operator must look like once read back. c is the column, x the column compared by its bytes, t as text by its bytes;
-# v0 and v1 are the binds, k the type they are cast to. Written out here a second time on purpose: this table shares nothing with
-# the one that writes guards, and each line can be read against docs/reference/operators.md.
-_COMPARED: Final[Mapping[Operator, str]] = {
-    Operator.EQ: "=",
-    Operator.NE: "<>",
-    Operator.GT: ">",
-    Operator.GE: ">=",
-    Operator.LT: "<",
-    Operator.LE: "<=",
-}
-_NULL: Final[Mapping[Operator, tuple[str, ...]]] = {Operator.IS_NULL: ("c IS NULL",), Operator.IS_NOT_NULL: ("NOT c IS NULL",)}
-_FORMS: Final[Mapping[str, Mapping[Operator, tuple[str, ...]]]] = {
-    "sqlite": {
-        **_NULL,
-        **{op: (f"{{x}} {sign} :v0",) for op, sign in _COMPARED.items()},
-        Operator.BETWEEN: ("{x} >= :v0", "{x} <= :v1"),
-        Operator.IS_ONE_OF: ("{x} IN (SELECT value FROM JSON_EACH(:v0))",),
-        Operator.IS_NOT_ONE_OF: ("NOT {x} IN (SELECT value FROM JSON_EACH(:v0))",),
-        Operator.STARTS_WITH: ("INSTR(c, :v0) = 1",),
-        Operator.ENDS_WITH: ("SUBSTRING(c, -LENGTH(:v0)) COLLATE BINARY = :v0",),
-        Operator.CONTAINS: ("INSTR(c, :v0) > 0",),
-        Operator.NOT_CONTAINS: ("INSTR(c, :v0) = 0",),
-    },
-    "postgres": {
-        **_NULL,
-        **{op: (f"{{x}} {sign} CAST(:v0 AS {{k}})",) for op, sign in _COMPARED.items()},
-        Operator.BETWEEN: ("{x} >= CAST(:v0 AS {k})", "{x} <= CAST(:v1 AS {k})"),
-        Operator.IS_ONE_OF: ("{x} = ANY(CAST(:v0 AS {k}[]))",),
-        Operator.IS_NOT_ONE_OF: ("{x} <> ALL(CAST(:v0 AS {k}[]))",),
-        Operator.STARTS_WITH: ("STARTS_WITH({t}, CAST(:v0 AS TEXT))",),
-        Operator.ENDS_WITH: ("RIGHT({t}, LENGTH(CAST(:v0 AS TEXT))) = CAST(:v0 AS TEXT)",),
-        Operator.CONTAINS: ("STRPOS({t}, CAST(:v0 AS TEXT)) > 0",),
-        Operator.NOT_CONTAINS: ("STRPOS({t}, CAST(:v0 AS TEXT)) = 0",),
-    },
-}
-# Where text is compared by bytes, a first equality by the column's own collation may stand beside it, for the sake of an index.
-_WITH_TWIN: Final = {"sqlite": frozenset({Operator.EQ}), "postgres": frozenset({Operator.EQ, Operator.IS_ONE_OF})}
-_AS_TEXT: Final = 'CAST(c AS TEXT) COLLATE "C"'
-_BOUND_AS: Final[Mapping[str, str]] = {
-    "bool": "BOOLEAN",
-    "int": "BIGINT",
-    "Decimal": "DECIMAL",
-    "float": "DOUBLE PRECISION",
-    "str": "TEXT",
-    "date": "DATE",
-    "UUID": "UUID",
-}
+_WRITTEN: Final = {"sqlite": r":\1", "postgres": r"%(\1)s"}  # how the parser's writer spells a bind
 
 
 def attest(draft: Draft, policy: Policy) -> SecuredQuery:
@@ -100,9 +47,9 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
     heads: list[str] = []
     for position, guard in enumerate(draft.guards, 1):
         if guard.number != position:
-            _fail("guards are not numbered in order")
+            fail("guards are not numbered in order")
         rows = _rows(guard, policy)
-        found = _prove_guard(guard.text, draft.dialect, Shaped(rows))
+        found = prove_guard(guard.text, draft.dialect, Shaped(rows), fenced=draft.fenced)
         reads[f"__g{position}"] = found
         expected |= {f"g{position}_{index}": value for index, value in enumerate(values(rows))}
         heads.append(guard.text.replace(NUMBER, str(position)))
@@ -113,7 +60,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
     parts = text.split(BIND)
     names = tuple(parts[1::2])
     if set(names) != draft.params.keys():
-        _fail("the binds of the text are not those of the values")
+        fail("the binds of the text are not those of the values")
     return SecuredQuery._sealed(
         _SEAL,
         dialect=draft.dialect,
@@ -126,10 +73,6 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
     )
 
 
-def _fail(reason: str) -> NoReturn:
-    raise OurBug(f"witness: {reason}")
-
-
 def _rows(guard: DraftGuard, policy: Policy) -> Rows:
     dataset = policy.catalog.datasets.get(guard.dataset)
     try:
@@ -137,173 +80,7 @@ def _rows(guard: DraftGuard, policy: Policy) -> Rows:
             return policy.rows(dataset)
     except AccessRefused as error:
         raise OurBug("witness: a guard for a dataset that the policy refuses") from error
-    _fail("a guard for no dataset")
-
-
-# -- a guard
-
-
-@lru_cache(maxsize=4096)
-def _prove_guard(text: str, dialect: str, shaped: Shaped) -> frozenset[tuple[str, str]]:
-    """Prove the guard's text; returns the tables that it reads. INVARIANT: the text fixes everything but the number and the bound values."""
-    rows = shaped.rows
-    statement = _parsed(f"WITH {_readable(text.replace(NUMBER, '1'))} SELECT 1", dialect)
-    with_ = statement.args.get("with_")
-    if with_ is None or len(with_.expressions) != 1 or with_.args.get("recursive"):
-        _fail("a guard is not one CTE")
-    cte = with_.expressions[0]
-    body = cte.this
-    if cte.args["alias"].args.get("columns") or cte.alias != "__g1" or type(body) is not exp.Select:
-        _fail("a guard is not a plain SELECT under its own name")
-    if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
-        _fail("a guard holds more than columns, a table and conditions")
-    reader = _GuardReader(dialect)
-    reader.table(body.args["from_"].this, rows, "b")
-    handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
-    if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(body.expressions):
-        _fail("a guard hands on other columns than the visible ones")
-    where = body.args.get("where")
-    reader.all_of(list(_conjuncts(where.this)) if where is not None else [], rows.predicate, "b")
-    if reader.binds != len(values(rows)):
-        _fail("a guard binds another number of values than the policy has")
-    return frozenset(reader.reads)
-
-
-class _GuardReader:
-    """Reads conditions side by side with the policy that they must say."""
-
-    def __init__(self, dialect: str) -> None:
-        self.dialect = dialect
-        self.binds = 0
-        self.parents = 0
-        self.reads: set[tuple[str, str]] = set()
-
-    def table(self, node: exp.Expr, rows: Rows, alias: str) -> None:
-        dataset = rows.dataset
-        plain = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
-        if not plain or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
-            _fail("a guard reads another table than its dataset's")
-        self.reads.add((dataset.schema, dataset.table))
-
-    def all_of(self, conjuncts: list[exp.Expr], predicate: AllOf, alias: str) -> None:
-        remaining = iter(conjuncts)
-        for part in _flat(predicate):
-            self.part(remaining, part, alias)
-        if next(remaining, None) is not None:
-            _fail("a guard has conditions that the policy lacks")
-
-    def part(self, remaining: Iterator[exp.Expr], part: Predicate, alias: str) -> None:
-        if isinstance(part, Condition):
-            self.condition(remaining, part, alias)
-            return
-        node = next(remaining, None)
-        if isinstance(part, AnyOf) and type(node) is exp.Paren:
-            branches = list(_disjuncts(node.this))
-            if len(branches) != len(part.parts):
-                _fail("a guard has another number of alternatives than the policy")
-            for branch, inner in zip(branches, part.parts, strict=True):
-                if type(branch) is not exp.Paren:
-                    _fail("an alternative of a guard stands without brackets")
-                self.all_of(list(_conjuncts(branch.this)), inner if isinstance(inner, AllOf) else AllOf((inner,)), alias)
-        elif isinstance(part, Through) and type(node) is exp.Exists and type(node.this) is exp.Select:
-            self.through(node.this, part, alias)
-        else:
-            _fail("a condition of the policy is missing from its guard")
-
-    def through(self, query: exp.Select, part: Through, alias: str) -> None:
-        if any(value not in (None, [], False) for name, value in query.args.items() if name not in ("expressions", "from_", "where")):
-            _fail("a parent's sub-query holds more than a table and conditions")
-        self.parents += 1
-        parent = f"p{self.parents}"
-        self.table(query.args["from_"].this, part.parent, parent)
-        conjuncts = list(_conjuncts(query.args["where"].this))
-        for own, theirs in part.on:
-            node = conjuncts.pop(0) if conjuncts else exp.Null()
-            columns = {(parent, theirs.column): "p", (alias, own.column): "c"}
-            if _spelled_with(node, columns, {}, self.dialect) != _canonical(_same(own, theirs, self.dialect), self.dialect):
-                _fail("a parent is joined by other fields than configured")
-        self.all_of(conjuncts, part.parent.predicate, parent)
-
-    def condition(self, remaining: Iterator[exp.Expr], condition: Condition, alias: str) -> None:
-        """The next conjuncts are, word for word, what the operator looks like on this column with the next binds."""
-        count = 1 if condition.op in _LISTS else len(condition.values)
-        names = {f"g1_{self.binds + index}": f"v{index}" for index in range(count)}
-        self.binds += count
-        for form in _forms(condition, self.dialect):
-            node = next(remaining, None)
-            if node is None or _spelled_with(node, {(alias, condition.field.column): "c"}, names, self.dialect) != _canonical(form, self.dialect):
-                _fail("a condition of a guard is not what the policy says")
-
-
-def _spelled_with(node: exp.Expr, columns: Mapping[tuple[str, str], str], binds: Mapping[str, str], dialect: str) -> str:
-    """The condition with its columns and binds under the names of the forms; others keep theirs and so fit no form."""
-    root = exp.Paren(this=node.copy())
-    for inner in list(root.find_all(exp.Column, exp.Placeholder)):
-        if isinstance(inner, exp.Placeholder):
-            inner.replace(exp.Placeholder(this=binds.get(inner.name, "another")))
-        elif isinstance(inner, exp.Column) and (inner.table, inner.name) in columns:
-            inner.replace(exp.Column(this=exp.Identifier(this=columns[inner.table, inner.name])))
-    return _written(root.this, dialect)
-
-
-def _same(own: Field, theirs: Field, dialect: str) -> str:
-    """What it looks like that a parent (p) and a child (c) are the same."""
-    texts = {own.storage.value, theirs.storage.value} & {"text", "enum", "text_date", "text_timestamp"}
-    if dialect == "sqlite":
-        return "p COLLATE BINARY = c" if texts else "p = c"
-    plain = all(field.bytewise and not field.collation for field in (own, theirs))
-    return "p = c" if plain or own.storage != "text" else 'CAST(p AS TEXT) COLLATE "C" = CAST(c AS TEXT) COLLATE "C"'
-
-
-def _forms(condition: Condition, dialect: str) -> Iterator[str]:
-    field, texts = condition.field, ("text", "text_date", "text_timestamp")
-    if dialect == "sqlite":
-        exact = "c COLLATE BINARY" if field.storage in (*texts, "enum") else "c"
-    else:
-        exact = _AS_TEXT if field.storage == "enum" or (field.storage == "text" and not field.bytewise) else "c"
-    kind = ""
-    if condition.values:
-        kind = _BOUND_AS.get(type(condition.values[0]).__name__, "TIMESTAMPTZ" if field.storage == "timestamptz" else "TIMESTAMP")
-    if condition.op in _WITH_TWIN[dialect] and exact != "c" and field.storage != "enum":
-        yield from (form.format(x="c", k=kind) for form in _FORMS[dialect][condition.op])
-    yield from (form.format(x=exact, t=_AS_TEXT, k=kind) for form in _FORMS[dialect][condition.op])
-
-
-@lru_cache(maxsize=1024)
-def _canonical(form: str, dialect: str) -> str:
-    """A form as this parser reads and writes it."""
-    return _written(_parsed(f"SELECT 1 WHERE {form}", dialect).args["where"].this, dialect)
-
-
-def _written(node: exp.Expr, dialect: str) -> str:
-    return _GRAMMARS[dialect].generate(node, comments=False)
-
-
-def _flat(predicate: AllOf) -> Iterator[Predicate]:
-    for part in predicate.parts:
-        if isinstance(part, AllOf):
-            yield from _flat(part)
-        else:
-            yield part
-
-
-def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
-    if type(node) is exp.And:
-        yield from _conjuncts(node.this)
-        yield from _conjuncts(node.expression)
-    else:
-        yield node
-
-
-def _disjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
-    if type(node) is exp.Or:
-        yield from _disjuncts(node.this)
-        yield from _disjuncts(node.expression)
-    else:
-        yield node
-
-
-# -- the rest of the statement
+    raise OurBug("witness: a guard for no dataset")
 
 
 class _Concerned(dict[type[exp.Expr], bool]):
@@ -321,10 +98,9 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
     """The bearer's CTEs and body: they read guards and each other, nothing else. Returns the names of the binds in them."""
     prefix = f"WITH {'RECURSIVE ' if draft.recursive else ''}{', '.join(draft.ctes)} " if draft.ctes else ""
     text = prefix + draft.body
-    if NUMBER in text or _BIND.sub("", text).count(BIND):
-        _fail("a control character stands in the text")
-    readable = _readable(text)
-    tree = _parsed(readable, draft.dialect)
+    if NUMBER in text or BIND in BOUND.sub("", text):
+        fail("a control character stands in the text")
+    tree = parsed(text, draft.dialect)
     guards = {f"__g{guard.number}": 0 for guard in draft.guards}
     defined: set[str] = set()
     nodes = list(tree.walk())
@@ -334,59 +110,49 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
             continue
         name = cte.alias
         if not re.fullmatch(r"__u[0-9]+", name) or name in defined:
-            _fail("a CTE of the bearer keeps its name")
+            fail("a CTE of the bearer keeps its name")
         defined.add(name)
     for node in concerned:
         if isinstance(node, _READS_WITHOUT_TABLE) or (isinstance(node, exp.In) and (node.args.get("field") or node.args.get("unnest"))):
-            _fail("the statement reads or writes without naming a table")
+            fail("the statement reads or writes without naming a table")
         if isinstance(node, exp.Lateral) and not isinstance(node.this, exp.Subquery):
-            _fail("the statement calls a function in FROM")
+            fail("the statement calls a function in FROM")
         if isinstance(node, exp.Table):
             name = node.name if type(node.this) is exp.Identifier and not node.args.get("db") and not node.args.get("catalog") else ""
             if name in guards:
                 guards[name] += 1
             elif name not in defined:
-                _fail("the statement reads a table that is neither a guard nor its own CTE")
+                fail("the statement reads a table that is neither a guard nor its own CTE")
     if any(uses != 1 for uses in guards.values()):
-        _fail("a guard is not used exactly once")
+        fail("a guard is not used exactly once")
     # The text means what was checked only if reading and writing it again gives the same text.
-    again = _WRITERS.of[draft.dialect].generate(tree, copy=False)
-    if again != readable and _spelled(again) != _spelled(readable):
-        _fail("the statement reads back as another statement")
+    if draft.dialect == "sqlite":
+        _keep_column_lists(concerned)
+    if _WRITERS.of[draft.dialect].generate(tree, copy=False) != BOUND.sub(_WRITTEN[draft.dialect], text):
+        fail("the statement reads back as another statement")
     for node in nodes:
         node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
-    return frozenset(_BIND.findall(text))
+    return frozenset(BOUND.findall(text))
 
 
-def _spelled(text: str) -> str:
-    """Both spellings of a named bind, and SQLite's CTE column lists, which the parser's writer leaves out, in one form."""
-    text = re.sub(r"%\(([A-Za-z_][A-Za-z0-9_]*)\)s", r":\1", text)
-    return re.sub(r'(?<=__u)([0-9]+)"?\((?:"(?:[^"]|"")*"(?:, )?)+\) AS', r'\1" AS', text).replace('"__u', "__u").replace('" AS', " AS")
-
-
-def _readable(text: str) -> str:
-    return _BIND.sub(r":\1", text)
-
-
-def _parsed(text: str, dialect: str) -> exp.Query:
-    try:
-        statements = _GRAMMARS[dialect].parse(text)
-    except (SqlglotError, RecursionError) as error:
-        raise OurBug("witness: the text cannot be read back") from error
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        _fail("the text is not one query")
-    return statements[0]
+def _keep_column_lists(nodes: list[exp.Expr]) -> None:
+    """The parser reads SQLite's CTE column lists but does not write them; as one word with the name they are kept."""
+    for node in nodes:
+        columns = node.args["alias"].args.get("columns") if isinstance(node, exp.CTE) else None
+        if columns:
+            listed = ", ".join('"' + column.name.replace('"', '""') + '"' for column in columns)
+            node.set("alias", exp.TableAlias(this=exp.Var(this=f'"{node.alias}"({listed})')))
 
 
 def _prove_values(draft: Draft, expected: Mapping[str, Any], used: frozenset[str]) -> None:
     """Each guard's binds hold exactly the policy's values, and no bind of a guard is read by the bearer's part."""
     if any(name in expected or not name.startswith("p_") for name in used):
-        _fail("the bearer's part reads a guard's value")
+        fail("the bearer's part reads a guard's value")
     if draft.params.keys() != expected.keys() | used:
-        _fail("there are values that nobody reads, or reads without a value")
+        fail("there are values that nobody reads, or reads without a value")
     for name, value in expected.items():
         bound = draft.params[name]
         if isinstance(value, tuple):
             bound = tuple(json.loads(bound)) if isinstance(bound, str) else tuple(bound)
         if bound != value or (not isinstance(value, tuple) and type(bound) is not type(value)):
-            _fail("a guard binds another value than the policy's")
+            fail("a guard binds another value than the policy's")

@@ -1,0 +1,253 @@
+"""Proves the text of one guard: that it reads the one table it claims, hands on the declared fields, and drops every row that the policy
+does not permit. Shares no code with whoever wrote the guard. A disagreement is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final, NoReturn
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect as Grammar
+from sqlglot.errors import SqlglotError
+
+from rowseal.catalog import Field
+from rowseal.errors import OurBug
+from rowseal.filters import Operator
+from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through, values
+from rowseal.sql import BIND, NUMBER
+
+__all__ = ["BOUND", "GRAMMARS", "fail", "parsed", "prove_guard"]
+
+GRAMMARS: Final = {name: Grammar.get_or_raise(name) for name in ("sqlite", "postgres")}
+BOUND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
+
+_LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
+# What each operator must look like once read back. c is the column, x the column compared by its bytes, t as text by its bytes;
+# v0 and v1 are the binds, k the type they are cast to. Written out here a second time on purpose: this table shares nothing with
+# the one that writes guards, and each line can be read against docs/reference/operators.md.
+_COMPARED: Final[Mapping[Operator, str]] = {
+    Operator.EQ: "=",
+    Operator.NE: "<>",
+    Operator.GT: ">",
+    Operator.GE: ">=",
+    Operator.LT: "<",
+    Operator.LE: "<=",
+}
+_NULL: Final[Mapping[Operator, tuple[str, ...]]] = {Operator.IS_NULL: ("c IS NULL",), Operator.IS_NOT_NULL: ("NOT c IS NULL",)}
+_FORMS: Final[Mapping[str, Mapping[Operator, tuple[str, ...]]]] = {
+    "sqlite": {
+        **_NULL,
+        **{op: (f"{{x}} {sign} :v0",) for op, sign in _COMPARED.items()},
+        Operator.BETWEEN: ("{x} >= :v0", "{x} <= :v1"),
+        Operator.IS_ONE_OF: ("{x} IN (SELECT value FROM JSON_EACH(:v0))",),
+        Operator.IS_NOT_ONE_OF: ("NOT {x} IN (SELECT value FROM JSON_EACH(:v0))",),
+        Operator.STARTS_WITH: ("INSTR(c, :v0) = 1",),
+        Operator.ENDS_WITH: ("SUBSTRING(c, -LENGTH(:v0)) COLLATE BINARY = :v0",),
+        Operator.CONTAINS: ("INSTR(c, :v0) > 0",),
+        Operator.NOT_CONTAINS: ("INSTR(c, :v0) = 0",),
+    },
+    "postgres": {
+        **_NULL,
+        **{op: (f"{{x}} {sign} CAST(:v0 AS {{k}})",) for op, sign in _COMPARED.items()},
+        Operator.BETWEEN: ("{x} >= CAST(:v0 AS {k})", "{x} <= CAST(:v1 AS {k})"),
+        Operator.IS_ONE_OF: ("{x} = ANY(CAST(:v0 AS {k}[]))",),
+        Operator.IS_NOT_ONE_OF: ("{x} <> ALL(CAST(:v0 AS {k}[]))",),
+        Operator.STARTS_WITH: ("STARTS_WITH({t}, CAST(:v0 AS TEXT))",),
+        Operator.ENDS_WITH: ("RIGHT({t}, LENGTH(CAST(:v0 AS TEXT))) = CAST(:v0 AS TEXT)",),
+        Operator.CONTAINS: ("STRPOS({t}, CAST(:v0 AS TEXT)) > 0",),
+        Operator.NOT_CONTAINS: ("STRPOS({t}, CAST(:v0 AS TEXT)) = 0",),
+    },
+}
+# Where text is compared by bytes, a first equality by the column's own collation may stand beside it, for the sake of an index.
+_WITH_TWIN: Final = {"sqlite": frozenset({Operator.EQ}), "postgres": frozenset({Operator.EQ, Operator.IS_ONE_OF})}
+_AS_TEXT: Final = 'CAST(c AS TEXT) COLLATE "C"'
+_BOUND_AS: Final[Mapping[str, str]] = {
+    "bool": "BOOLEAN",
+    "int": "BIGINT",
+    "Decimal": "DECIMAL",
+    "float": "DOUBLE PRECISION",
+    "str": "TEXT",
+    "date": "DATE",
+    "UUID": "UUID",
+}
+
+
+def fail(reason: str) -> NoReturn:
+    """The proof does not hold."""
+    raise OurBug(f"witness: {reason}")
+
+
+@lru_cache(maxsize=4096)
+def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> frozenset[tuple[str, str]]:
+    """Prove the guard's text; returns the tables that it reads. INVARIANT: the text fixes everything but the number and the bound values."""
+    rows = shaped.rows
+    statement = parsed(f"WITH {text.replace(NUMBER, '1')} SELECT 1", dialect)
+    with_ = statement.args.get("with_")
+    if with_ is None or len(with_.expressions) != 1 or with_.args.get("recursive"):
+        fail("a guard is not one CTE")
+    cte = with_.expressions[0]
+    body = cte.this
+    if cte.args["alias"].args.get("columns") or cte.alias != "__g1" or type(body) is not exp.Select:
+        fail("a guard is not a plain SELECT under its own name")
+    if cte.args.get("materialized") is not (fenced or rows.dataset.relation != "table"):
+        fail("a guard is not fenced as it must be")
+    if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
+        fail("a guard holds more than columns, a table and conditions")
+    reader = _GuardReader(dialect)
+    reader.table(body.args["from_"].this, rows, "b")
+    handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
+    if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(body.expressions):
+        fail("a guard hands on other columns than the visible ones")
+    where = body.args.get("where")
+    reader.all_of(list(_conjuncts(where.this)) if where is not None else [], rows.predicate, "b")
+    if reader.binds != len(values(rows)):
+        fail("a guard binds another number of values than the policy has")
+    return frozenset(reader.reads)
+
+
+class _GuardReader:
+    """Reads conditions side by side with the policy that they must say."""
+
+    def __init__(self, dialect: str) -> None:
+        self.dialect = dialect
+        self.binds = 0
+        self.parents = 0
+        self.reads: set[tuple[str, str]] = set()
+
+    def table(self, node: exp.Expr, rows: Rows, alias: str) -> None:
+        dataset = rows.dataset
+        plain = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
+        if not plain or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
+            fail("a guard reads another table than its dataset's")
+        self.reads.add((dataset.schema, dataset.table))
+
+    def all_of(self, conjuncts: list[exp.Expr], predicate: AllOf, alias: str) -> None:
+        remaining = iter(conjuncts)
+        for part in _flat(predicate):
+            self.part(remaining, part, alias)
+        if next(remaining, None) is not None:
+            fail("a guard has conditions that the policy lacks")
+
+    def part(self, remaining: Iterator[exp.Expr], part: Predicate, alias: str) -> None:
+        if isinstance(part, Condition):
+            self.condition(remaining, part, alias)
+            return
+        node = next(remaining, None)
+        if isinstance(part, AnyOf) and type(node) is exp.Paren:
+            branches = list(_disjuncts(node.this))
+            if len(branches) != len(part.parts):
+                fail("a guard has another number of alternatives than the policy")
+            for branch, inner in zip(branches, part.parts, strict=True):
+                if type(branch) is not exp.Paren:
+                    fail("an alternative of a guard stands without brackets")
+                self.all_of(list(_conjuncts(branch.this)), inner if isinstance(inner, AllOf) else AllOf((inner,)), alias)
+        elif isinstance(part, Through) and type(node) is exp.Exists and type(node.this) is exp.Select:
+            self.through(node.this, part, alias)
+        else:
+            fail("a condition of the policy is missing from its guard")
+
+    def through(self, query: exp.Select, part: Through, alias: str) -> None:
+        if any(value not in (None, [], False) for name, value in query.args.items() if name not in ("expressions", "from_", "where")):
+            fail("a parent's sub-query holds more than a table and conditions")
+        self.parents += 1
+        parent = f"p{self.parents}"
+        self.table(query.args["from_"].this, part.parent, parent)
+        conjuncts = list(_conjuncts(query.args["where"].this))
+        for own, theirs in part.on:
+            node = conjuncts.pop(0) if conjuncts else exp.Null()
+            columns = {(parent, theirs.column): "p", (alias, own.column): "c"}
+            if _spelled_with(node, columns, {}, self.dialect) != _canonical(_same(own, theirs, self.dialect), self.dialect):
+                fail("a parent is joined by other fields than configured")
+        self.all_of(conjuncts, part.parent.predicate, parent)
+
+    def condition(self, remaining: Iterator[exp.Expr], condition: Condition, alias: str) -> None:
+        """The next conjuncts are, word for word, what the operator looks like on this column with the next binds."""
+        count = 1 if condition.op in _LISTS else len(condition.values)
+        names = {f"g1_{self.binds + index}": f"v{index}" for index in range(count)}
+        self.binds += count
+        for form in _forms(condition, self.dialect):
+            node = next(remaining, None)
+            if node is None or _spelled_with(node, {(alias, condition.field.column): "c"}, names, self.dialect) != _canonical(form, self.dialect):
+                fail("a condition of a guard is not what the policy says")
+
+
+def _spelled_with(node: exp.Expr, columns: Mapping[tuple[str, str], str], binds: Mapping[str, str], dialect: str) -> str:
+    """The condition with its columns and binds under the names of the forms; others keep theirs and so fit no form."""
+    root = exp.Paren(this=node.copy())
+    for inner in list(root.find_all(exp.Column, exp.Placeholder)):
+        if isinstance(inner, exp.Placeholder):
+            inner.replace(exp.Placeholder(this=binds.get(inner.name, "another")))
+        elif isinstance(inner, exp.Column) and (inner.table, inner.name) in columns:
+            inner.replace(exp.Column(this=exp.Identifier(this=columns[inner.table, inner.name])))
+    return _written(root.this, dialect)
+
+
+def _same(own: Field, theirs: Field, dialect: str) -> str:
+    """What it looks like that a parent (p) and a child (c) are the same."""
+    texts = {own.storage.value, theirs.storage.value} & {"text", "enum", "text_date", "text_timestamp"}
+    if dialect == "sqlite":
+        return "p COLLATE BINARY = c" if texts else "p = c"
+    plain = all(field.bytewise and not field.collation for field in (own, theirs))
+    return "p = c" if plain or own.storage != "text" else 'CAST(p AS TEXT) COLLATE "C" = CAST(c AS TEXT) COLLATE "C"'
+
+
+def _forms(condition: Condition, dialect: str) -> Iterator[str]:
+    field, texts = condition.field, ("text", "text_date", "text_timestamp")
+    if dialect == "sqlite":
+        exact = "c COLLATE BINARY" if field.storage in (*texts, "enum") else "c"
+    else:
+        exact = _AS_TEXT if field.storage == "enum" or (field.storage == "text" and not field.bytewise) else "c"
+    kind = ""
+    if condition.values:
+        kind = _BOUND_AS.get(type(condition.values[0]).__name__, "TIMESTAMPTZ" if field.storage == "timestamptz" else "TIMESTAMP")
+    if condition.op in _WITH_TWIN[dialect] and exact != "c" and field.storage != "enum":
+        yield from (form.format(x="c", k=kind) for form in _FORMS[dialect][condition.op])
+    yield from (form.format(x=exact, t=_AS_TEXT, k=kind) for form in _FORMS[dialect][condition.op])
+
+
+@lru_cache(maxsize=1024)
+def _canonical(form: str, dialect: str) -> str:
+    """A form as this parser reads and writes it."""
+    return _written(parsed(f"SELECT 1 WHERE {form}", dialect).args["where"].this, dialect)
+
+
+def _written(node: exp.Expr, dialect: str) -> str:
+    return GRAMMARS[dialect].generate(node, comments=False)
+
+
+def _flat(predicate: AllOf) -> Iterator[Predicate]:
+    for part in predicate.parts:
+        if isinstance(part, AllOf):
+            yield from _flat(part)
+        else:
+            yield part
+
+
+def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
+    if type(node) is exp.And:
+        yield from _conjuncts(node.this)
+        yield from _conjuncts(node.expression)
+    else:
+        yield node
+
+
+def _disjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
+    if type(node) is exp.Or:
+        yield from _disjuncts(node.this)
+        yield from _disjuncts(node.expression)
+    else:
+        yield node
+
+
+def parsed(text: str, dialect: str) -> exp.Query:
+    """A text of ours, with its binds still marked, read back as one query."""
+    try:
+        statements = GRAMMARS[dialect].parse(BOUND.sub(r":\1", text))
+    except (SqlglotError, RecursionError) as error:
+        raise OurBug("witness: the text cannot be read back") from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        fail("the text is not one query")
+    return statements[0]
