@@ -60,6 +60,7 @@ TYPED: list[tuple[str, Field, Operator, Any, tuple[Any, ...]]] = [
     ("postgres", field(), EQ, 2**63, (D(2**63),)),
     ("postgres", field(), EQ, D("7.50"), (D("7.50"),)),
     ("postgres", field(), ONE_OF, (1, D("1.5"), 2**70), (D(1), D("1.5"), D(2**70))),
+    ("postgres", field(), BETWEEN, (1, D("6.5")), (D(1), D("6.5"))),
     ("postgres", field(Storage.DECIMAL), EQ, D("12345678901234567890.123"), (D("12345678901234567890.123"),)),
     ("postgres", field(Storage.FLOAT), EQ, D("0.1"), (0.1,)),
     ("postgres", field(exact=True), EQ, "9007199254740993", (9007199254740993,)),
