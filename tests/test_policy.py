@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -19,7 +21,10 @@ from rowseal.claims import KeyFacts
 from rowseal.errors import AccessRefused
 from rowseal.filters import Filter, FilterTree, Operator
 from rowseal.grants import Grant
-from rowseal.policy import AllOf, AnyOf, Condition, Policy, Through, shape, values
+from rowseal.policy import AllOf, AnyOf, Condition, Policy, Rows, Shaped, Through, shape
+from rowseal.sql.dialects import DIALECTS
+from rowseal.sql.guards import render
+from rowseal.sql.proof import prove_guard
 
 D = Decimal
 EQ, NE, GT, ONE_OF, NOT_ONE_OF, BETWEEN = Operator.EQ, Operator.NE, Operator.GT, Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF, Operator.BETWEEN
@@ -403,7 +408,7 @@ def test_through_carries_the_parents_whole_policy() -> None:
 def test_through_reaches_over_several_parents() -> None:
     orders = dataset()
     rows = policy(orders, ITEMS, PARTS, filters={"orders": ((MINE,),)}).rows(PARTS)
-    assert values(rows) == (1,)
+    assert rows.values == (1,)
 
 
 def test_through_and_a_filter_of_the_token_both_hold() -> None:
@@ -489,6 +494,34 @@ def test_policies_that_differ_in_values_alone_share_one_shape() -> None:
 def test_values_stand_depth_first_and_a_list_is_one_of_them() -> None:
     orders = dataset("orders", ConfigFilter(Filter("secret", NE, "x")))
     tree = ((Filter("tenant", ONE_OF, (1, 2)), EU), (Filter("tenant", BETWEEN, (3, 4)), Filter("region", NULL, None)))
-    assert values(policy(orders, filters={"orders": tree}).rows(orders)) == ((1, 2), "EU", 3, 4, "x")
+    assert policy(orders, filters={"orders": tree}).rows(orders).values == ((1, 2), "EU", 3, 4, "x")
     items = policy(orders, ITEMS, filters={"orders": tree, "items": ((Filter("tenant", EQ, 9),),)}).rows(ITEMS)
-    assert values(items) == (9, (1, 2), "EU", 3, 4, "x")
+    assert items.values == (9, (1, 2), "EU", 3, 4, "x")
+
+
+def test_a_cache_of_guard_texts_keeps_no_value_of_a_bearer() -> None:
+    """The first bearer of a shape makes the entry that all others use; nothing of theirs stays in it."""
+
+    class Watched(str):
+        __slots__ = ("__weakref__",)
+
+    held = Watched("a value of the first bearer")
+    gone = weakref.ref(held)
+    text_field = field(Storage.TEXT)
+    dataset = Dataset(id="d", name="d", sql_name="d", schema="main", table="d", relation="table", public=False, fields=(text_field,))
+    rows = Rows(dataset, AllOf((Condition(text_field, EQ, (held,)),)))
+    text = render(rows, DIALECTS["sqlite"], fenced=False)
+    prove_guard(text, "sqlite", Shaped(rows), fenced=False)
+    del held, rows
+    gc.collect()
+    assert gone() is None
+    other = Rows(dataset, AllOf((Condition(text_field, EQ, (Watched("another"),)),)))
+    assert render(other, DIALECTS["sqlite"], fenced=False) is text
+
+
+def test_rows_are_given_away_once() -> None:
+    dataset = Dataset(id="d", name="d", sql_name="d", schema="main", table="d", relation="table", public=True, fields=())
+    shaped = Shaped(Rows(dataset, AllOf(())))
+    shaped.take()
+    with pytest.raises(LookupError):
+        shaped.take()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ from rowseal.errors import AccessRefused
 from rowseal.filters import Filter, Group, Scalar
 from rowseal.grants import Grant
 
-__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "shape", "values"]
+__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,21 @@ Predicate: TypeAlias = "Condition | AllOf | AnyOf | Through"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one dataset that this bearer may read. Only `Policy.rows` makes one."""
+    """The rows of one dataset that this bearer may read. Only `Policy.rows` makes one.
+
+    `values` are the values of the guard, depth first, a list as one tuple; `key` and its hash are for `Shaped`.
+    """
 
     dataset: Dataset
     predicate: AllOf
+    values: tuple[Bound | tuple[Bound, ...], ...] = field(init=False, repr=False, compare=False)
+    key: Hashable = field(init=False, repr=False, compare=False)
+    key_hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(_values(self.predicate)))
+        object.__setattr__(self, "key", (shape(self), tuple(_datasets(self))))
+        object.__setattr__(self, "key_hash", hash(self.key))
 
 
 class Policy:
@@ -227,32 +238,35 @@ def _shape(part: Predicate) -> Hashable:
 
 
 class Shaped:
-    """Rows that are equal where dataset and shape are: the key of every cache of guard texts, which serves bearers of one shape alike.
+    """A key for caches of guard texts: equal where dataset and shape are, so that bearers of one shape share an entry.
 
-    INVARIANT: a cached key keeps its datasets alive, so their identities stand for them; a reloaded catalog has others.
+    INVARIANT: the key holds the datasets themselves, which are equal to nothing but themselves, so a reloaded catalog has other keys;
+    and it gives its rows away when they are taken, so that no cache keeps a bearer's values.
     """
 
-    __slots__ = ("_key", "rows")
+    __slots__ = ("_hash", "_key", "_rows")
 
     def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self._key = shape(rows), tuple(map(id, _datasets(rows)))
+        self._rows: Rows | None = rows
+        self._key, self._hash = rows.key, rows.key_hash
+
+    def take(self) -> Rows:
+        """The rows; once. Raises LookupError the second time."""
+        rows, self._rows = self._rows, None
+        if rows is None:
+            raise LookupError("rows were taken twice")
+        return rows
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shaped) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return self._hash
 
 
 def _datasets(rows: Rows) -> list[Dataset]:
     parents = [part.parent for part in rows.predicate.parts if isinstance(part, Through)]  # only the configuration adds parents, never inside OR
     return [rows.dataset, *(dataset for parent in parents for dataset in _datasets(parent))]
-
-
-def values(rows: Rows) -> tuple[Bound | tuple[Bound, ...], ...]:
-    """The values of the guard, depth first, in the order that `shape` has them. A list operator contributes one tuple."""
-    return tuple(_values(rows.predicate))
 
 
 def _values(part: Predicate) -> list[Bound | tuple[Bound, ...]]:

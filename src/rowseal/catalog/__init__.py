@@ -117,7 +117,7 @@ class Guard:
     values_in: frozenset[Bound] | None = None  # typed like the field, as the token's own values are before they are compared
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # equal to itself alone: caches are keyed by it
 class Dataset:
     """One relation of the catalog. `relation` is "table", or else what it is: its columns may then raise where they are read."""
 

@@ -18,7 +18,7 @@ _UPPER_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 def ascii_lower(name: str) -> str:
     """A-Z only: neither database folds other letters, and `str.lower` would (U+212A KELVIN SIGN becomes k)."""
-    return name.translate(_UPPER_TO_LOWER)
+    return name.lower() if name.isascii() else name.translate(_UPPER_TO_LOWER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from rowseal.catalog import Bound, Field, Storage
 from rowseal.filters import Operator
-from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through, values
+from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER
 from rowseal.sql.dialects import Dialect
 
@@ -47,7 +47,7 @@ def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> str:
 # INVARIANT: rows that compare equal under `Shaped` have the same text, because a guard's text holds no value.
 @lru_cache(maxsize=4096)
 def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
-    writer, rows = _Writer(dialect), shaped.rows
+    writer, rows = _Writer(dialect), shaped.take()
     dataset = rows.dataset
     columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
     condition = writer.predicate(rows.predicate, "b")
@@ -58,7 +58,7 @@ def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
 
 def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:
     """The values of the guard's binds, in order, as the driver takes them: a list becomes one array, on SQLite one JSON text."""
-    return tuple(_encoded(value, dialect) for value in values(rows))
+    return tuple(_encoded(value, dialect) for value in rows.values)
 
 
 def _encoded(value: Bound | tuple[Bound, ...], dialect: Dialect) -> Any:

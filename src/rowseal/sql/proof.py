@@ -16,7 +16,7 @@ from sqlglot.errors import SqlglotError
 from rowseal.catalog import Field
 from rowseal.errors import OurBug
 from rowseal.filters import Operator
-from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through, values
+from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER
 
 __all__ = ["BOUND", "GRAMMARS", "fail", "parsed", "prove_guard"]
@@ -83,7 +83,7 @@ def fail(reason: str) -> NoReturn:
 @lru_cache(maxsize=4096)
 def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> frozenset[tuple[str, str]]:
     """Prove the guard's text; returns the tables that it reads. INVARIANT: the text fixes everything but the number and the bound values."""
-    rows = shaped.rows
+    rows = shaped.take()
     statement = parsed(f"WITH {text.replace(NUMBER, '1')} SELECT 1", dialect)
     with_ = statement.args.get("with_")
     if with_ is None or len(with_.expressions) != 1 or with_.args.get("recursive"):
@@ -103,7 +103,7 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> fro
         fail("a guard hands on other columns than the visible ones")
     where = body.args.get("where")
     reader.all_of(list(_conjuncts(where.this)) if where is not None else [], rows.predicate, "b")
-    if reader.binds != len(values(rows)):
+    if reader.binds != len(rows.values):
         fail("a guard binds another number of values than the policy has")
     return frozenset(reader.reads)
 

@@ -200,8 +200,10 @@ class _Resolver:
 
     def renamed(self, columns: Columns, alias: exp.Expr | None) -> Columns:
         listed = alias.args.get("columns") if alias is not None else None
-        if not listed:
+        if alias is None or not listed:
             return columns
+        if alias.args.get("this") is None:
+            raise QueryRefused("construct_refused", "a list of columns needs an alias before it", **position(listed[0]))
         if len(listed) > len(columns):
             raise QueryRefused("construct_refused", "the alias lists more columns than there are", **position(listed[0]))
         new = tuple(columns[index]._replace(name=self.dialect.fold(identifier)) for index, identifier in enumerate(listed))

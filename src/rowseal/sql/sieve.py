@@ -26,6 +26,7 @@ MAX_NESTING: Final = 48  # brackets and CASE ... END
 MAX_TYPED_NESTING: Final = 6  # `type(`, ARRAY[ and the like: the parser tries each twice, so its time doubles a level
 MAX_KEYWORD_RUN: Final = 24  # NOT NOT NOT ..., - - - ...: each is one more level of recursion
 MAX_JOINS: Final = 64
+MAX_KEPT: Final = 64  # characters of a date format, interval or JSON key
 
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 _STRINGS: Final = frozenset({TokenType.STRING})
@@ -50,7 +51,7 @@ _MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {"mod": "write a % b"},
     "postgres": {"date_part": "write EXTRACT(part FROM value)"},
 }
-_LOOKED_AT: Final = frozenset({TokenType.DCOLON, TokenType.ALIAS, TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
+_LOOKED_AT: Final = frozenset({TokenType.L_PAREN, TokenType.R_PAREN, TokenType.DCOLON, TokenType.ALIAS, TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}\Z")
 _JSON_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # which the parser writes as a path for SQLite, and means the same
 
@@ -139,15 +140,17 @@ def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
     opened: list[str] = []  # for each open bracket the word before it
     for index, token in enumerate(tokens):
         kind = token.token_type
+        if kind not in _LOOKED_AT:
+            continue
         if kind is TokenType.L_PAREN:
             opened.append(tokens[index - 1].text.lower() if index else "")
             if (cure := _MISREAD[dialect.name].get(opened[-1])) is not None:
                 raise _misread("function_refused", f"the function `{opened[-1]}` is not accepted", cure, tokens[index - 1])
-        elif kind is TokenType.R_PAREN and opened:
+        elif kind is TokenType.R_PAREN:
             last = tokens[index - 1]
-            if opened.pop() == "to_char" and not (last.token_type is TokenType.STRING and _kept("TO_CHAR(x, ", last.text, ")", dialect)):
+            if opened and opened.pop() == "to_char" and not (last.token_type is TokenType.STRING and _kept("TO_CHAR(x, ", last.text, ")", dialect)):
                 raise _misread("construct_refused", "`to_char` takes a literal format of common parts", "use such as YYYY, MM, DD, HH24, MI and SS", last)
-        elif kind in _LOOKED_AT and index + 1 < len(tokens):
+        elif index + 1 < len(tokens):
             _refuse_following(token, *tokens[index + 1 : index + 3], in_cast=bool(opened) and opened[-1] == "cast", dialect=dialect)
 
 
@@ -170,9 +173,13 @@ def _misread(code: str, detail: str, cure: str, token: Token) -> QueryRefused:
     return QueryRefused(code, detail, hint=cure, line=token.line, column=token.col - (token.end - token.start))
 
 
-@lru_cache(maxsize=1024)
 def _kept(before: str, literal: str, after: str, dialect: Dialect) -> bool:
     """Whether the parser writes a literal in this place back as it read it, so that it means what it meant."""
+    return len(literal) <= MAX_KEPT and _written_back(before, literal, after, dialect)
+
+
+@lru_cache(maxsize=1024)
+def _written_back(before: str, literal: str, after: str, dialect: Dialect) -> bool:
     quoted = "'" + literal.replace("'", "''") + "'"
     try:
         tree = dialect.grammar.parse(f"SELECT {before}{quoted}{after}")[0]

@@ -19,7 +19,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 
 from rowseal.errors import AccessRefused, OurBug
-from rowseal.policy import Policy, Rows, Shaped, values
+from rowseal.policy import Policy, Rows, Shaped
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, SecuredQuery
 from rowseal.sql.proof import BOUND, GRAMMARS, fail, parsed, prove_guard
 
@@ -51,7 +51,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         rows = _rows(guard, policy)
         found = prove_guard(guard.text, draft.dialect, Shaped(rows), fenced=draft.fenced)
         reads[f"__g{position}"] = found
-        expected |= {f"g{position}_{index}": value for index, value in enumerate(values(rows))}
+        expected |= {f"g{position}_{index}": value for index, value in enumerate(rows.values)}
         heads.append(guard.text.replace(NUMBER, str(position)))
     used = _prove_rest(draft)
     _prove_values(draft, expected, used)
