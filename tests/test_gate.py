@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,10 @@ ALL = "SELECT order_id FROM orders ORDER BY order_id"
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Front:
-    return Front(tmp_path)
+def front(tmp_path: Path) -> Iterator[Front]:
+    made = Front(tmp_path)
+    yield made
+    made.gate.close()
 
 
 def test_two_bearers_ask_the_same_and_get_their_own_rows(front: Front) -> None:
@@ -39,25 +43,25 @@ def test_many_bearers_at_once_never_see_each_other_s_rows(front: Front) -> None:
         assert all(answer.result().rows == expected[tenant] for tenant, answer in asked)
 
 
-def test_an_access_ends_with_its_token(tmp_path: Path) -> None:
+def test_an_access_ends_with_its_token(front: Front, tmp_path: Path) -> None:
     """Expiry is judged at every use, not only when the token came in."""
     now = time.time()
     moments = iter([now, now, now + 601, now + 601])
-    front = Front(tmp_path)
-    access = Gate.from_yaml(tmp_path / "datasets.yaml", clock=lambda: next(moments)).verify(front.token(minutes=10))
-    assert access.execute(ALL).rows
-    for use in (access.secure, access.execute):
-        with pytest.raises(errors.TokenRefused, match="token_expired"):
-            use(ALL)
+    with closing(Gate.from_yaml(tmp_path / "datasets.yaml", clock=lambda: next(moments))) as opened:
+        access = opened.verify(front.token(minutes=10))
+        assert access.execute(ALL).rows
+        for use in (access.secure, access.execute):
+            with pytest.raises(errors.TokenRefused, match="token_expired"):
+                use(ALL)
 
 
 def test_a_token_from_a_body_has_a_bound_of_its_own(front: Front, tmp_path: Path) -> None:
     file = tmp_path / "datasets.yaml"
     file.write_text(file.read_text().replace("sql_bytes: 2000,", "token_bytes: 100,"))
-    opened = Gate.from_yaml(file)
-    with pytest.raises(errors.TokenRefused, match="token_too_large"):
-        opened.verify(front.token())
-    assert opened.verify(front.token(), from_body=True).execute(ALL).rows == [(1,), (2,)]
+    with closing(Gate.from_yaml(file)) as opened:
+        with pytest.raises(errors.TokenRefused, match="token_too_large"):
+            opened.verify(front.token())
+        assert opened.verify(front.token(), from_body=True).execute(ALL).rows == [(1,), (2,)]
 
 
 def test_a_query_for_one_dataset_reads_that_dataset_only(front: Front) -> None:
@@ -120,7 +124,7 @@ def test_the_public_names_are_these() -> None:
 def test_a_database_role_that_may_do_more_than_read_is_refused_at_start(fresh_postgres: servers.Database, tmp_path: Path) -> None:
     """Unless the operator says in writing that it may; a role with SELECT alone needs no word."""
     fresh_postgres.run("CREATE TABLE orders (id int PRIMARY KEY, tenant_id int, amount int)")
-    Front(tmp_path)
+    Front(tmp_path).gate.close()
     file = tmp_path / "datasets.yaml"
     written = file.read_text()
 
