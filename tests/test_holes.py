@@ -241,6 +241,92 @@ def test_statistics_of_forbidden_rows_do_not_meet_a_broken_pattern(numbers: Tria
     numbers.holds("SELECT id FROM t WHERE s LIKE :p", {"p": "%EAK\\"})
 
 
+# -- PostgreSQL: what a name means there decides what may stand beside the guard's filter
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT COUNT(*) FROM (SELECT * FROM parts JOIN (SELECT n FROM parts) y USING (n)) AS x(c1) WHERE c1 = CAST('1' AS float)",
+        "SELECT COUNT(*) FROM (parts JOIN (SELECT n FROM parts) y USING (n)) AS x(c1) WHERE c1 = CAST('1' AS float)",
+        "WITH x(c1) AS (SELECT * FROM parts JOIN (SELECT n FROM parts) y USING (n)) SELECT COUNT(*) FROM x WHERE c1 = CAST('1' AS float)",
+        "SELECT COUNT(*) FROM (SELECT * FROM parts NATURAL JOIN (SELECT n FROM parts) y) AS x(c1) WHERE c1 = CAST('1' AS float)",
+    ],
+)
+def test_a_merged_column_stands_first_in_a_star(numbers: Trial, sql: str) -> None:
+    """G2: `*` over USING and NATURAL begins with the merged columns on PostgreSQL, so a list of aliases names others than it seems."""
+    numbers.holds(sql)
+
+
+def test_a_column_of_a_later_table_is_not_merged_with_those_of_its_name(numbers: Trial) -> None:
+    """G2: after `a JOIN b USING (id), c` the star holds c's own id too, and a list of aliases counts it."""
+    joined = "(SELECT id FROM u) a JOIN (SELECT id FROM u) b USING (id), (SELECT 7 AS q, id, n, i FROM parts) c"
+    numbers.holds(f"SELECT COUNT(*) FROM (SELECT * FROM {joined}) AS x(c1, c2, c3, c4) WHERE c4 = CAST('1' AS float)")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT parts.id FROM parts WHERE EXISTS (SELECT 1 FROM (SELECT i AS n FROM u) a, u b JOIN u c ON n = CAST('1' AS float))",
+        "SELECT a.id FROM parts a WHERE EXISTS (SELECT 1 FROM (SELECT i AS n FROM u) a, u b JOIN u c ON a.n = CAST('1' AS float))",
+        "SELECT parts.id FROM parts WHERE EXISTS (SELECT 1 FROM (SELECT i AS n FROM u) a JOIN (u b JOIN u c ON n = CAST('1' AS float)) ON TRUE)",
+        "SELECT x.id FROM parts x WHERE EXISTS (SELECT 1 FROM u a JOIN u b ON x.n = CAST('1' AS float) JOIN (SELECT i AS n FROM u) x ON TRUE)",
+    ],
+)
+def test_an_on_sees_the_two_sides_of_its_own_join_and_the_queries_around(numbers: Trial, sql: str) -> None:
+    """G2: neither what stands before a comma, nor outside the brackets, nor later: a name, qualified or not, then means the outer query's column."""
+    numbers.holds(sql)
+
+
+def test_a_sub_query_as_a_column_is_called_as_its_own_column(numbers: Trial) -> None:
+    """G2: PostgreSQL calls `(SELECT MAX(i) ...)` max, so that `?column?` is the outer query's."""
+    inner = "SELECT 1 FROM (SELECT (SELECT MAX(i) FROM u)) x WHERE \"?column?\" = CAST('1' AS float)"
+    numbers.holds(f'SELECT o.id FROM (SELECT id, n AS "?column?" FROM parts) o WHERE EXISTS ({inner})')
+
+
+def test_names_that_postgres_cuts_to_63_bytes_are_one_name(numbers: Trial) -> None:
+    """G2: two longer names that differ behind the 63rd byte are the same column there."""
+    one, other = (f"{'a' * 63}{end}" for end in "bc")
+    inner = f"SELECT 1 FROM (SELECT n AS {other} FROM parts) x WHERE {one} = CAST('9' AS float)"
+    numbers.holds(f"SELECT COUNT(*) FROM (SELECT i AS {one} FROM u) y WHERE EXISTS ({inner})")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT parts.id FROM u, parts WHERE u.f = :p AND parts.n > :p", "SELECT parts.id FROM (SELECT id FROM u WHERE f = :p) u JOIN parts ON parts.n > :p"],
+)
+def test_a_text_parameter_that_stands_twice_has_the_type_of_its_first_place(numbers: Trial, sql: str) -> None:
+    """G2: beside a double precision column a parameter without a type is a double, and casts the numeric column of its second place."""
+    numbers.holds(sql, {"p": "1"})
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        r"SELECT id FROM t, (SELECT '%EAK\' AS c) x WHERE t.s LIKE x.c",
+        r"WITH x AS (SELECT '%EAK\' AS c) SELECT id FROM t, x WHERE t.s LIKE x.c",
+        r"SELECT id FROM t JOIN (VALUES ('%EAK\')) x(c) ON t.s ILIKE x.c",
+    ],
+)
+def test_statistics_of_forbidden_rows_do_not_meet_a_pattern_that_a_sub_query_gives(numbers: Trial, sql: str) -> None:
+    """G2: the planner puts the constant of a sub-query where its column stands, and PostgreSQL 17 and later then run it on statistics."""
+    numbers.holds(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT x.id FROM (SELECT 1 / (id + 1) AS q, a, id FROM words) x JOIN words y ON x.a = y.b",
+        "SELECT x.id FROM (SELECT id, a, b, id + 0.5 AS f FROM words) x JOIN (SELECT id AS f, b AS a FROM words) y USING (f, a)",
+        "SELECT x.id FROM words x JOIN words y ON CAST(x.a AS text) = y.b",
+        "SELECT x.id FROM words x JOIN words y ON CASE WHEN TRUE THEN x.a END = y.b",
+    ],
+)
+def test_two_collations_meet_in_no_disguise(numbers: Trial, sql: str) -> None:
+    """G2: a cast or CASE that comes to nothing, or another reason for a fence, does not keep statistics of forbidden rows from a comparison."""
+    numbers.holds(sql)
+
+
 # -- PostgreSQL: the same meaning
 
 MEANING = Plan(

@@ -56,9 +56,13 @@ _CHAINS: Final = frozenset({_ADDITIVE, _MULTIPLICATIVE, _CONCATENATION})
 
 @dataclass(frozen=True, slots=True)
 class ParsedQuery:
-    """One admitted SELECT. The tree is fresh: whoever secures the query may change it. `params` has a bindable value for each `:name`."""
+    """One admitted SELECT. The tree is fresh: whoever secures the query may change it. `nodes` are all of its nodes, in no order.
+
+    `params` has a bindable value for each `:name`.
+    """
 
     tree: exp.Query
+    nodes: list[exp.Expr]
     dialect: Dialect
     params: Mapping[str, Any]
 
@@ -70,7 +74,7 @@ def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: 
     bound = _bindable(params or {}, found.parameters, dialect)
     for pattern in found.patterns:
         _pattern(pattern, bound)
-    return ParsedQuery(tree, dialect, bound)
+    return ParsedQuery(tree, found.nodes, dialect, bound)
 
 
 class Place(TypedDict, total=False):
@@ -106,8 +110,9 @@ def _parse(sql: str, tokens: list[Token], dialect: Dialect, limits: Limits) -> e
 
 
 class _Found(NamedTuple):
-    """What the walk came across that needs the bearer's values: the names of the parameters, and the patterns of LIKE."""
+    """What the walk came across: every node, the names of the parameters, and the patterns of LIKE."""
 
+    nodes: list[exp.Expr]
     parameters: set[str]
     patterns: list[exp.Expr]
 
@@ -115,13 +120,13 @@ class _Found(NamedTuple):
 def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: FunctionRules) -> _Found:
     """Every node against the closed world."""
     nodes, casts = NODES[dialect.name], CASTS[dialect.name]
-    found = _Found(set(), [])
-    count = 0
+    found = _Found([], set(), [])
+    seen = found.nodes
     stack: list[tuple[exp.Expr, int]] = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
-        count += 1
-        if count > limits.nodes or depth > MAX_DEPTH:
+        seen.append(node)
+        if len(seen) > limits.nodes or depth > MAX_DEPTH:
             raise QueryRefused("sql_too_complex", f"the SQL has more than {limits.nodes} parts or nests too deeply")
         kind = type(node)
         arguments = nodes.get(kind)

@@ -57,9 +57,8 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     for number, cte in enumerate(names.ctes, 1):
         _rename(cte, number, dialect)
     _limit(tree, parsed.params, limits.rows + 1)
-    nodes = list(tree.walk())
     if parsed.params:  # one for each parameter in the text: `admit` has compared the two
-        _mark_parameters(nodes, parsed.params, params)
+        _mark_parameters(parsed.nodes, parsed.params, params)
     with_ = tree.args.get("with_")
     if with_ is not None:
         tree.set("with_", None)
@@ -69,7 +68,7 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
         body = writer.generate(tree, copy=False)
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
-    for node in nodes:
+    for node in parsed.nodes:
         node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
     return Draft(dialect.name, guards, fenced, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
 
@@ -151,6 +150,9 @@ def _limit(tree: exp.Query, params: Mapping[str, Any], most: int) -> None:
         if asked >= most:
             raise QueryRefused("construct_refused", "a LIMIT in brackets is larger than the number of rows that are handed out")
         return
+    if asked is not None:
+        for parameter in list(tree.args["limit"].find_all(exp.Placeholder)):
+            parameter.pop()  # its value is a number in the text now, and no bind
     tree.set("limit", exp.Limit(expression=exp.Literal.number(most if asked is None else min(asked, most))))
 
 
@@ -164,8 +166,8 @@ def _asked(query: exp.Expr, params: Mapping[str, Any]) -> int | None:
 
 def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: dict[str, Any]) -> None:
     for node in nodes:
-        if not isinstance(node, exp.Placeholder):
-            continue
+        if not isinstance(node, exp.Placeholder) or node.parent is None:
+            continue  # one that stood in the outermost LIMIT is gone
         name = f"p_{node.this}"
         params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given[node.this]
         node.replace(exp.Var(this=f"{BIND}{name}{BIND}"))
