@@ -21,10 +21,10 @@ from rowseal.claims import KeyFacts
 from rowseal.grants import Grant
 from rowseal.policy import Policy
 from rowseal.sql import admitted, sieve
-from rowseal.sql.admit import MAX_DEPTH, admit
+from rowseal.sql.admit import MAX_DEPTH, MAX_PATTERN, admit
 from rowseal.sql.dialects import DIALECTS
 from rowseal.sql.names import DatasetLookup
-from rowseal.sql.resolve import MAX_READS
+from rowseal.sql.resolve import MAX_READS, MAX_TABLES
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 from rowseal.transport import problem
@@ -239,6 +239,8 @@ def _sql_subset() -> Iterator[str]:
         "keywords and signs in a row": sieve.MAX_KEYWORD_RUN,
         "joins": sieve.MAX_JOINS,
         "levels of the syntax tree": MAX_DEPTH,
+        "bytes of a pattern of `LIKE`, `ILIKE` and `GLOB`": MAX_PATTERN,
+        "tables in one `FROM`": MAX_TABLES,
         "reads of datasets, once every CTE is written out where it is named": MAX_READS,
     }
     yield from (f"| {what} | {most:,} |" for what, most in bounds.items())
