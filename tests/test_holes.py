@@ -327,6 +327,69 @@ def test_two_collations_meet_in_no_disguise(numbers: Trial, sql: str) -> None:
     numbers.holds(sql)
 
 
+KINDS = Plan(
+    datasets=[
+        _dataset("m", id="number", tenant="number", k="number", n="number"),
+        _dataset("parents", id="number", tenant="number"),
+        _dataset("child", {"through": "parents", "on": {"parent": "id"}}, id="number", parent="number", k="number"),
+    ],
+    filters={"m": COSTLY, "parents": COSTLY},
+    make=[
+        "CREATE TABLE m (id bigint PRIMARY KEY, tenant int, k int, n numeric)",
+        "CREATE TABLE parents (id bigint PRIMARY KEY, tenant int)",
+        "CREATE TABLE child (id bigint PRIMARY KEY, parent bigint, k int)",
+    ],
+    permitted=[
+        "INSERT INTO m VALUES (1, 1, 1, 1), (2, 1, 33, 9e131071), (3, 1, 33, 9e131071)",
+        "INSERT INTO parents VALUES (1, 1)",
+        "INSERT INTO child VALUES (1, 1, 2)",
+    ],
+    full=["INSERT INTO child VALUES (2, 2, 33)"],
+    twin=["INSERT INTO child VALUES (2, 2, 34)"],
+)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Server) -> Iterator[Trial]:
+    with ExitStack() as exits:
+        yield _postgres(tmp_path_factory.mktemp("kinds"), KINDS, exits, postgres_server)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "EXISTS (SELECT 1 FROM m WHERE m.k = child.k GROUP BY k HAVING (SELECT MAX(m.id) FROM m x) > 0)",
+        "k IN (SELECT k FROM m WHERE m.k = child.k GROUP BY k HAVING (SELECT COUNT(m.id) FROM m x) > 0)",
+    ],
+)
+def test_an_aggregate_of_an_outer_column_leaves_its_sub_query_more_than_one_row(kinds: Trial, condition: str) -> None:
+    """G2: `(SELECT MAX(outer.id) FROM m)` is no aggregate of m: it has as many rows as m, which is an error once it is evaluated."""
+    kinds.holds(f"SELECT id FROM child WHERE {condition}")
+
+
+@pytest.mark.parametrize("aggregate", ["SUM", "AVG"])
+def test_a_sum_that_overflows_is_not_computed_for_a_forbidden_row(kinds: Trial, aggregate: str) -> None:
+    """G2: a sum of numerics overflows at 131072 digits, and which permitted rows are summed is the forbidden row's to choose."""
+    kinds.holds(f"SELECT id FROM child WHERE (SELECT {aggregate}(n) FROM m WHERE m.k = child.k) > 0")
+
+
+def test_a_citext_column_compares_as_the_database_has_it_or_not_at_all(tmp_path: Path, postgres_server: servers.Server) -> None:
+    """G1: with only pg_catalog on the search path, citext's own operators are not found, and text's tell `Word` from `word`."""
+    plan = Plan(
+        datasets=[_dataset("t", id="number", tenant="number", word="string")],
+        filters={"t": TENANT},
+        make=["CREATE EXTENSION citext", "CREATE TABLE t (id bigint PRIMARY KEY, tenant int, word citext)"],
+        permitted=["INSERT INTO t VALUES (1, 1, 'Word')"],
+        full=["INSERT INTO t VALUES (2, 2, 'LEAK')"],
+    )
+    with ExitStack() as exits:
+        try:
+            trial = _postgres(tmp_path, plan, exits, postgres_server)
+        except psycopg.errors.FeatureNotSupported:
+            pytest.skip("this PostgreSQL has no extension citext")
+        trial.holds("SELECT id FROM t WHERE word = 'word'")
+
+
 # -- PostgreSQL: the same meaning
 
 MEANING = Plan(
