@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,27 @@ def test_the_event_loop_runs_queries_in_threads(front: Front) -> None:
 
     first, second = asyncio.run(both())
     assert (first.rows, second.rows) == ([(1,), (2,)], [(1,)])
+
+
+def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G9: the threads of the event loop, of which there are fewer, do not let queries wait unseen."""
+    file = tmp_path / "datasets.yaml"
+    file.write_text(file.read_text().replace("sql_bytes: 2000,", "concurrent: 60,"))
+    everybody = threading.Barrier(60)
+
+    async def all_at_once(access: Access) -> list[rowseal.Result]:
+        return await asyncio.gather(*(access.aexecute(ALL) for _ in range(60)))
+
+    with closing(Gate.from_yaml(file)) as opened:
+        execute = opened.database.execute
+
+        def together(query: rowseal.SecuredQuery) -> rowseal.Result:
+            everybody.wait(timeout=20)
+            return execute(query)
+
+        monkeypatch.setattr(opened.database, "execute", together)
+        answers = asyncio.run(all_at_once(opened.verify(front.token())))
+    assert [answer.rows for answer in answers] == [[(1,), (2,)]] * 60
 
 
 def test_an_exception_of_a_dependency_is_a_refusal_and_nothing_runs(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:

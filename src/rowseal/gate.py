@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 import anyio.to_thread
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 
 from rowseal import decisions
 from rowseal.catalog import Catalog
@@ -37,6 +40,7 @@ __all__ = ["Access", "Gate"]
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
 _SEAL: Final = object()
+_SPARE_THREADS: Final = 8
 
 
 class Gate:
@@ -78,6 +82,22 @@ class Gate:
     def close(self) -> None:
         """Give every connection back."""
         self.database.close()
+
+    def _threads(self) -> CapacityLimiter:
+        """For the running event loop: a thread for each query that may run, and a few that refuse the others at once.
+
+        The loop's own limit, 40 threads for everybody, would let queries wait where no budget and no deadline sees them.
+        """
+        limiters = _LIMITERS.get(None)
+        if limiters is None:
+            limiters = WeakKeyDictionary()
+            _LIMITERS.set(limiters)
+        if self not in limiters:
+            limiters[self] = CapacityLimiter(self.catalog.limits.concurrent + _SPARE_THREADS)
+        return limiters[self]
+
+
+_LIMITERS: Final = RunVar[WeakKeyDictionary[Gate, CapacityLimiter]]("rowseal_threads")
 
 
 class Access:
@@ -128,7 +148,7 @@ class Access:
 
     async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
         """`execute` in a worker thread, for handlers that run in an event loop."""
-        return await anyio.to_thread.run_sync(self.execute, sql, params, dataset)
+        return await anyio.to_thread.run_sync(self.execute, sql, params, dataset, limiter=self._gate._threads())
 
     def _secure(self, sql: str, params: Mapping[str, Any] | None, dataset: str | None, trail: decisions.Trail) -> SecuredQuery:
         gate, limits = self._gate, self._gate.catalog.limits
