@@ -70,6 +70,15 @@ REFUSED = [
     (BOTH, "SELECT SUM(id) OVER (ROWS BETWEEN id PRECEDING AND CURRENT ROW) FROM orders", "construct_refused"),
     (BOTH, "SELECT 3 NOT IN (0, 1) <> 1", "construct_refused"),
     (("postgres",), "SELECT 'a' || 1 + 2", "construct_refused"),
+    (BOTH, "SELECT o.id FROM orders AS o SEMI JOIN orders AS p ON o.id = p.id", "construct_refused"),
+    (BOTH, "SELECT o.id FROM orders AS o LEFT ANTI JOIN orders AS p ON o.id = p.id", "construct_refused"),
+    (BOTH, "SELECT o.id FROM orders AS o ASOF JOIN orders AS p ON o.id = p.id", "construct_refused"),
+    (BOTH, "SELECT id FROM orders OFFSET (SELECT 1)", "construct_refused"),
+    (BOTH, "SELECT id FROM orders FETCH FIRST ROW ONLY", "construct_refused"),
+    (("sqlite",), "SELECT DATE '2026-01-01'", "construct_refused"),
+    (("postgres",), "SELECT MONEY '1'", "construct_refused"),
+    (("postgres",), "SELECT EXTRACT(bogus FROM placed_at) FROM orders", "construct_refused"),
+    (("postgres",), "SELECT ARRAY[ARRAY[1]]", "construct_refused"),
 ]
 # fmt: on
 
