@@ -26,6 +26,7 @@ from rowseal.sql.sieve import CONTROL, words
 __all__ = ["ParsedQuery", "Place", "admit", "position"]
 
 MAX_DEPTH: Final = 160  # of the tree
+MAX_NAME: Final = 63  # bytes
 MAX_PATTERN: Final = 1_000  # bytes; a pattern is matched in one step that no deadline interrupts
 
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
@@ -214,6 +215,8 @@ def _identifier(node: exp.Expr) -> None:
     name = node.this
     if not isinstance(name, str) or not name:
         raise QueryRefused("construct_refused", "an empty name is not accepted", **position(node))
+    if len(name) > MAX_NAME or len(name.encode(errors="replace")) > MAX_NAME:
+        raise QueryRefused("construct_refused", f"a name is longer than {MAX_NAME} bytes, which PostgreSQL cuts", **position(node))
     if name.lower().startswith(RESERVED_PREFIXES):
         raise QueryRefused("name_reserved", **position(node))
 

@@ -164,7 +164,7 @@ class _Judge:
         if kind is exp.Interval or kind is exp.Var:
             return _short_interval(node if kind is exp.Interval else node.parent)
         if kind in (exp.Sum, exp.Avg):
-            return isinstance(node.this, exp.Column) and self.names.described(node.this).storage in _EXACT_NUMBERS
+            return isinstance(node.this, exp.Column) and self.names.whatever(node.this).storage in _EXACT_NUMBERS
         return kind in _INERT or kind in _POSTGRES
 
     def plain_pattern(self, node: exp.Expr) -> bool:
@@ -175,7 +175,7 @@ class _Judge:
         pattern = node.args.get("expression")
         if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this or len(pattern.this) > MAX_PATTERN:
             return False
-        return self.dialect.name == "sqlite" or self.names.described(node.this).bytewise
+        return self.dialect.name == "sqlite" or self.names.whatever(node.this).bytewise
 
     def comparable(self, node: exp.Expr) -> bool:
         """Whether PostgreSQL compares these without casting what stands in a row: it casts numeric to double precision, which can overflow."""
@@ -189,7 +189,7 @@ class _Judge:
             if isinstance(operand, exp.Tuple):
                 return False
             if not constant:
-                columns.append(self.names.described(operand))
+                columns.append(self.names.whatever(operand))
             elif storage is not None:
                 constants.add(storage)
         if Storage.FLOAT in constants and not {column.storage for column in columns} <= _HOLDS_DOUBLES:

@@ -37,7 +37,7 @@ class Dialect:
     derived_column_lists: bool
     duplicate_columns_are_ambiguous: bool
     clauses_that_see_aliases: frozenset[str]  # of the SELECT list
-    on_sees_later_tables: bool  # a bare column in ON is looked for in the whole FROM, or only in what stands before
+    commas_join_to_the_left: bool  # a comma in FROM is one more join and ON sees the whole FROM, or it parts one join from another
     columns_are_named_by_text: bool  # a computed column of an answer is called what its expression's text is
 
     def quote(self, name: str) -> str:
@@ -56,7 +56,7 @@ DIALECTS = {
         derived_column_lists=False,
         duplicate_columns_are_ambiguous=False,
         clauses_that_see_aliases=frozenset({"where", "group", "having", "order"}),
-        on_sees_later_tables=True,
+        commas_join_to_the_left=True,
         columns_are_named_by_text=True,
     ),
     "postgres": Dialect(
@@ -68,7 +68,7 @@ DIALECTS = {
         derived_column_lists=True,
         duplicate_columns_are_ambiguous=True,
         clauses_that_see_aliases=frozenset({"group", "order"}),
-        on_sees_later_tables=False,
+        commas_join_to_the_left=False,
         columns_are_named_by_text=False,
     ),
 }

@@ -14,9 +14,9 @@ from rowseal.catalog import Dataset, Storage
 from rowseal.errors import QueryRefused
 from rowseal.policy import Rows
 from rowseal.sql.admit import position
-from rowseal.sql.dialects import Dialect
+from rowseal.sql.dialects import Dialect, ascii_lower
 
-__all__ = ["MIXED", "Column", "Columns", "Cte", "DatasetLookup", "Names", "Occurrence", "Scope", "With", "output_name"]
+__all__ = ["MIXED", "NOTHING", "Column", "Columns", "Cte", "DatasetLookup", "Joined", "Names", "Occurrence", "Scope", "With", "output_name"]
 
 
 MIXED: Final = "two collations"
@@ -41,7 +41,7 @@ class Column(NamedTuple):
 _CALLED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\(|\Z)")
 
 Columns: TypeAlias = tuple[Column, ...]
-_UNKNOWN: Final = Column("")
+UNKNOWN: Final = Column("")
 
 
 class DatasetLookup:
@@ -103,7 +103,9 @@ class Names:
     """What `resolve` found.
 
     `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer, `merges` are the pairs
-    that USING and NATURAL compare. `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
+    that USING and NATURAL compare. `unnamed` are the computed columns of nested queries with the names that we take them to have.
+    `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
+    `called` has, for every name in the query, all columns anywhere in it that are called so.
     """
 
     occurrences: list[Occurrence] = field(default_factory=list)
@@ -111,23 +113,45 @@ class Names:
     columns: dict[int, Column] = field(default_factory=dict)
     outputs: dict[int, Columns] = field(default_factory=dict)
     merges: list[tuple[Column, Column]] = field(default_factory=list)
+    unnamed: list[tuple[exp.Select, exp.Expr, str]] = field(default_factory=list)
+    called: dict[str, set[Column]] = field(default_factory=dict)
     reads: int = 0
     aliased: bool = False
+
+    def note(self, columns: Columns) -> Columns:
+        """Remember under which names there are columns."""
+        for column in columns:
+            self.called.setdefault(column.name, set()).add(column)
+        return columns
 
     def described(self, node: exp.Expr) -> Column:
         """What an expression gives, as far as it is known without the database. The name means nothing."""
         match node:
             case exp.Column():
-                return self.columns.get(id(node), _UNKNOWN)
+                return self.columns.get(id(node), UNKNOWN)
             case exp.Alias() | exp.Paren() | exp.Min() | exp.Max():
                 return self.described(node.this)
             case exp.Count():
                 return Column("", Storage.INTEGER)
             case exp.Query():
                 outputs = self.outputs.get(id(node), ())
-                return outputs[0] if len(outputs) == 1 else _UNKNOWN
+                return outputs[0] if len(outputs) == 1 else UNKNOWN
             case _:
-                return _UNKNOWN
+                return UNKNOWN
+
+    def whatever(self, node: exp.Expr) -> Column:
+        """What an expression gives, whichever of the columns of its name is meant: right even if `resolve` took another for it."""
+        match node:
+            case exp.Column():
+                resolved = self.columns.get(id(node), UNKNOWN)
+                return reduce(Column.merged, self.called.get(resolved.name, ()), resolved)
+            case exp.Alias() | exp.Paren() | exp.Min() | exp.Max():
+                return self.whatever(node.this)
+            case exp.Query():
+                outputs = self.outputs.get(id(node), ())
+                return reduce(Column.merged, self.called.get(outputs[0].name, ()), outputs[0]) if len(outputs) == 1 else UNKNOWN
+            case _:
+                return self.described(node)
 
 
 @dataclass(slots=True, eq=False)
@@ -139,44 +163,54 @@ class With:
     entries: dict[str, Cte] = field(default_factory=dict)
 
 
+class Joined:
+    """Tables joined to one: the aliases in it, and what `*` stands for, each column with the alias it comes from ("" where merged)."""
+
+    __slots__ = ("_named", "aliases", "star")
+
+    def __init__(self, aliases: frozenset[str], star: tuple[tuple[str, Column], ...]) -> None:
+        self.aliases = aliases
+        self.star = star
+        self._named: dict[str, list[tuple[str, Column]]] | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """What `*` stands for."""
+        return tuple(column for _, column in self.star)
+
+    def find(self, name: str) -> list[tuple[str, Column]]:
+        """Every column of this name, with its alias."""
+        if self._named is None:
+            self._named = {}
+            for source, column in self.star:
+                self._named.setdefault(column.name, []).append((source, column))
+        return self._named.get(name, [])
+
+    def beside(self, other: Joined) -> Joined:
+        """Both, without any column in common."""
+        return Joined(self.aliases | other.aliases, self.star + other.star)
+
+
+NOTHING: Final = Joined(frozenset(), ())
+
+
 @dataclass(slots=True)
 class Scope:
-    """The tables of one SELECT (or of none), and the SELECT around it."""
+    """The tables of one SELECT (or of none), and the SELECT around it. `on` are those that the ON sees which is being resolved."""
 
     outer: Scope | None
     sources: dict[str, Columns] = field(default_factory=dict)
-    named: dict[str, list[tuple[str, Column]]] = field(default_factory=dict)  # the same by the column's name, each with its source
-    merged: set[str] = field(default_factory=set)
+    joined: Joined = NOTHING
+    on: Joined | None = None
     aliases: frozenset[str] = frozenset()
     aliases_are_conditions: bool = False  # they stand in WHERE or HAVING
-    before: frozenset[str] | None = None  # while an ON is resolved: the tables that stand before it
-
-    def add(self, source: str, columns: Columns) -> None:
-        """Put one more table beside the others."""
-        self.sources[source] = columns
-        for column in columns:
-            self.named.setdefault(column.name, []).append((source, column))
-
-    def columns(self) -> Columns:
-        """What `*` stands for; a column merged by USING or NATURAL counts once."""
-        seen: set[str] = set()
-        listed = []
-        for columns in self.sources.values():
-            for column in columns:
-                if column.name not in self.merged:
-                    listed.append(column)
-                elif column.name not in seen:
-                    seen.add(column.name)
-                    listed.append(self.one(column.name))
-        return tuple(listed)
-
-    def one(self, name: str) -> Column:
-        """The column of this name that USING or NATURAL made of several."""
-        return reduce(Column.merged, (column for _, column in self.named[name]))
 
 
 def output_name(item: exp.Expr, dialect: Dialect) -> str:
-    """The name that the database gives to an expression of the SELECT list. Raises QueryRefused for an alias that is no name."""
+    """The name that the database gives to an expression of the SELECT list, as well as we know. Raises QueryRefused for an alias that is no name.
+
+    Where it matters, in nested queries, `secure` writes this name as an alias, so that the database goes by it too.
+    """
     match item:
         case exp.Alias():
             if not isinstance(item.args["alias"], exp.Identifier):
@@ -184,11 +218,17 @@ def output_name(item: exp.Expr, dialect: Dialect) -> str:
             return dialect.fold(item.args["alias"])
         case exp.Column():
             return dialect.fold(item.this)
-        case exp.Paren() | exp.Window() | exp.Filter() | exp.WithinGroup() | exp.Cast() if dialect.name == "postgres":
+        case _ if dialect.columns_are_named_by_text:
+            return ascii_lower(dialect.grammar.generate(item))
+        case exp.Paren() | exp.Window() | exp.Filter() | exp.WithinGroup() | exp.Cast():
             return output_name(item.this, dialect)
-        case exp.Case() if dialect.name == "postgres":
+        case exp.Subquery() | exp.SetOperation():
+            return output_name(item.this, dialect)
+        case exp.Select() if item.expressions:
+            return output_name(item.expressions[0], dialect)
+        case exp.Case():
             return "case"
-        case exp.Func() if dialect.name == "postgres":
+        case exp.Func():
             called = _CALLED.match(dialect.grammar.generate(item))
             return called[1].lower() if called else "?column?"
         case _:

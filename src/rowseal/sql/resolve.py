@@ -6,6 +6,7 @@ whole row, a function written as a column, a double-quoted string) never reaches
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from sqlglot import exp
@@ -14,14 +15,14 @@ from rowseal.errors import AccessRefused, QueryRefused
 from rowseal.policy import Policy
 from rowseal.sql.admit import position
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.names import Column, Columns, Cte, DatasetLookup, Names, Occurrence, Scope, With, output_name
+from rowseal.sql.names import NOTHING, Column, Columns, Cte, DatasetLookup, Joined, Names, Occurrence, Scope, With, output_name
 
 __all__ = ["resolve"]
 
 MAX_TABLES: Final = 24  # in one FROM: PostgreSQL plans thirty joined guards for seconds
 MAX_READS: Final = 256  # table reads after every CTE reference is counted as often as it is expanded
 
-_Condition: TypeAlias = tuple[exp.Expr, frozenset[str]]
+_Condition: TypeAlias = tuple[exp.Expr, Joined]
 
 
 def resolve(tree: exp.Query, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> Names:
@@ -85,8 +86,7 @@ class _Resolver:
 
     def trailing(self, node: exp.Expr, columns: Columns, ctes: With | None, outer: Scope | None) -> None:
         """ORDER BY of a set operation or bracketed query sees the answer's columns only."""
-        scope = Scope(outer)
-        scope.add("", columns)
+        scope = Scope(outer, joined=Joined(frozenset(), tuple(("", column) for column in columns)))
         for part in ("order", "limit", "offset"):
             if node.args.get(part) is not None:
                 self.expression(node.args[part], scope, ctes)
@@ -95,9 +95,7 @@ class _Resolver:
         scope = Scope(outer)
         conditions: list[_Condition] = []
         if (from_ := node.args.get("from_")) is not None:
-            self.source(from_.this, scope, ctes, conditions)
-        for join in node.args.get("joins") or ():
-            self.join(join, scope, ctes, conditions)
+            scope.joined = self.joined(from_.this, node.args.get("joins") or (), scope, ctes, conditions)
         output = self.projections(node, scope)
         aliases = frozenset(column.name for item, column in output if isinstance(item, exp.Alias))
         for part in ("expressions", "where", "group", "having", "order", "windows", "distinct", "limit", "offset"):
@@ -109,7 +107,7 @@ class _Resolver:
                     self.expression(expression, scope, ctes)
         scope.aliases = frozenset()
         self.conditions(conditions, scope, ctes)
-        return tuple(self.held(item, column) for item, column in output)
+        return self.names.note(tuple(self.held(item, column) for item, column in output))
 
     def values(self, node: exp.Values, ctes: With | None, outer: Scope | None) -> Columns:
         scope = Scope(outer)
@@ -117,29 +115,41 @@ class _Resolver:
         for row in node.expressions:
             self.expression(row, scope, ctes)
             width = len(row.expressions) if isinstance(row, exp.Tuple) else 1
-        return tuple(Column(f"column{number}") for number in range(1, width + 1))
+        return self.names.note(tuple(Column(f"column{number}") for number in range(1, width + 1)))
 
     # -- FROM
 
-    def source(self, node: exp.Expr, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
+    def joined(self, first: exp.Expr, joins: Sequence[exp.Join], scope: Scope, ctes: With | None, conditions: list[_Condition]) -> Joined:
+        """A FROM, or the inside of brackets in one: the first table and what is joined to it, from left to right."""
+        done = NOTHING
+        current = self.source(first, scope, ctes, conditions)
+        for join in joins:
+            comma = not any(join.args.get(word) for word in ("kind", "side", "method", "on", "using"))
+            if comma and not self.dialect.commas_join_to_the_left:
+                done = done.beside(current)
+                current = self.source(join.this, scope, ctes, conditions)
+            else:
+                current = self.join(current, join, scope, ctes, conditions)
+        return done.beside(current) if done is not NOTHING else current
+
+    def source(self, node: exp.Expr, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> Joined:
         alias = node.args.get("alias")
+        if isinstance(node, exp.Subquery) and self.is_bracketed_join(node):
+            return self.bracketed_join(node, scope, ctes, conditions)
         if isinstance(node, exp.Table):
-            columns = self.table(node, ctes)
-            self.add(scope, alias.this if alias and alias.this else node.this, self.renamed(columns, alias), node)
-            for join in node.args.get("joins") or ():
-                self.join(join, scope, ctes, conditions)
-        elif isinstance(node, exp.Subquery) and self.is_bracketed_join(node):
-            self.bracketed_join(node, scope, ctes, conditions)
+            named = alias.this if alias and alias.this else node.this
+            single = self.add(scope, named, self.renamed(self.table(node, ctes), alias), node)
         elif isinstance(node, exp.Subquery):
-            self.derived(node, self.query(node, ctes, scope.outer), scope)
-            for join in node.args.get("joins") or ():
-                self.join(join, scope, ctes, conditions)
+            single = self.derived(node, self.query(node, ctes, scope.outer), scope)
         elif isinstance(node, exp.Lateral):
-            self.derived(node, self.query(node.this, ctes, scope), scope)
+            return self.derived(node, self.query(node.this, ctes, scope), scope)
         elif isinstance(node, exp.Values):
-            self.derived(node, self.values(node, ctes, scope.outer), scope)
+            return self.derived(node, self.values(node, ctes, scope.outer), scope)
         else:
             raise QueryRefused("construct_refused", "this is not accepted in FROM", **position(node))
+        for join in node.args.get("joins") or ():
+            single = self.join(single, join, scope, ctes, conditions)
+        return single
 
     @staticmethod
     def is_bracketed_join(node: exp.Subquery) -> bool:
@@ -149,54 +159,69 @@ class _Resolver:
             inner = inner.this
         return isinstance(inner, exp.Table)
 
-    def bracketed_join(self, node: exp.Subquery, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
+    def bracketed_join(self, node: exp.Subquery, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> Joined:
         alias = node.args.get("alias")
         inner = Scope(scope.outer) if alias else scope
-        within: list[_Condition] = []
-        self.source(node.this, inner, ctes, within if alias else conditions)
-        for join in node.args.get("joins") or ():
-            self.join(join, inner, ctes, within if alias else conditions)
-        if alias:
-            self.conditions(within, inner, ctes)
-            self.add(scope, alias.this, self.renamed(inner.columns(), alias), node)
+        within: list[_Condition] = [] if alias else conditions
+        joined = self.joined(node.this, node.args.get("joins") or (), inner, ctes, within)
+        if not alias:
+            return joined
+        inner.joined = joined
+        self.conditions(within, inner, ctes)
+        return self.add(scope, alias.this, self.renamed(joined.columns, alias), node)
 
-    def derived(self, node: exp.Expr, columns: Columns, scope: Scope) -> None:
+    def derived(self, node: exp.Expr, columns: Columns, scope: Scope) -> Joined:
         alias = node.args.get("alias")
         if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
             raise QueryRefused("construct_refused", "this database has no column list behind the alias of a sub-query", **position(node))
         identifier = alias.this if alias is not None else None
-        self.add(scope, identifier, self.renamed(columns, alias), node)
+        return self.add(scope, identifier, self.renamed(columns, alias), node)
 
-    def join(self, node: exp.Join, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
-        if node.args.get("method") or node.args.get("using"):
-            self.merge(node, scope, ctes, conditions)
-        else:
-            self.source(node.this, scope, ctes, conditions)
+    def join(self, left: Joined, node: exp.Join, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> Joined:
+        right = self.source(node.this, scope, ctes, conditions)
+        both = self.merged(left, right, self.merged_names(left, right, node))
         if node.args.get("on") is not None:
-            conditions.append((node.args["on"], frozenset(scope.sources)))
+            conditions.append((node.args["on"], both))
+        return both
 
-    def merge(self, node: exp.Join, scope: Scope, ctes: With | None, conditions: list[_Condition]) -> None:
-        """A join by USING or NATURAL."""
-        before = {name: scope.one(name) for name in scope.named}
-        known = set(scope.sources)
-        self.source(node.this, scope, ctes, conditions)
-        after = {column.name: column for alias, columns in scope.sources.items() if alias not in known for column in columns}
-        merged = before.keys() & after.keys() if node.args.get("method") else set()
-        for identifier in node.args.get("using") or ():
-            name = self.dialect.fold(identifier if isinstance(identifier, exp.Identifier) else identifier.this)
-            if name not in before or name not in after:
-                raise QueryRefused("column_unknown", f"the column `{identifier.name}` of USING is not in both tables", **position(identifier))
-            merged.add(name)
-        scope.merged |= merged
-        self.names.merges += ((before[name], after[name]) for name in merged)
+    def merged_names(self, left: Joined, right: Joined, node: exp.Join) -> list[str]:
+        """The columns that NATURAL or USING makes one of."""
+        if node.args.get("method"):
+            names = [column.name for _, column in left.star if right.find(column.name)]
+        else:
+            names = [self.dialect.fold(each if isinstance(each, exp.Identifier) else each.this) for each in node.args.get("using") or ()]
+        for name in names:
+            if not left.find(name) or not right.find(name):
+                raise QueryRefused("column_unknown", "a column of USING is not in both tables", **position(node))
+            if len(left.find(name)) > 1 or len(right.find(name)) > 1 or names.count(name) > 1:
+                raise QueryRefused("column_ambiguous", "a column by which tables are joined exists more than once on one side", **position(node))
+        return names
 
-    def add(self, scope: Scope, identifier: exp.Identifier | None, columns: Columns, node: exp.Expr) -> None:
+    def merged(self, left: Joined, right: Joined, names: list[str]) -> Joined:
+        """PostgreSQL puts merged columns first, SQLite leaves them where the left side has them."""
+        if not names:
+            return left.beside(right)
+        pairs = {name: (left.find(name)[0][1], right.find(name)[0][1]) for name in names}
+        self.names.merges += pairs.values()
+        one = {name: ("", ours.merged(theirs)) for name, (ours, theirs) in pairs.items()}
+        self.names.note(tuple(column for _, column in one.values()))
+        rest = tuple(each for each in right.star if each[1].name not in one)
+        if self.dialect.commas_join_to_the_left:
+            star = tuple(one.get(each[1].name, each) for each in left.star) + rest
+        else:
+            star = (*one.values(), *(each for each in left.star if each[1].name not in one), *rest)
+        return Joined(left.aliases | right.aliases, star)
+
+    def add(self, scope: Scope, identifier: exp.Identifier | None, columns: Columns, node: exp.Expr) -> Joined:
         name = self.dialect.fold(identifier) if identifier is not None else f" {len(scope.sources)}"
         if name in scope.sources:
             raise QueryRefused("construct_refused", f"the name `{identifier.name if identifier else ''}` stands twice in FROM", **position(node))
-        scope.add(name, columns)
+        scope.sources[name] = columns
+        single = Joined(frozenset({name}), tuple((name, column) for column in columns))
+        scope.joined = scope.joined.beside(single)  # what a LATERAL sees, until the whole FROM is known
         if len(scope.sources) > MAX_TABLES:
             raise QueryRefused("sql_too_complex", f"one FROM holds more than {MAX_TABLES} tables", **position(node))
+        return single
 
     def renamed(self, columns: Columns, alias: exp.Expr | None) -> Columns:
         listed = alias.args.get("columns") if alias is not None else None
@@ -207,7 +232,7 @@ class _Resolver:
         if len(listed) > len(columns):
             raise QueryRefused("construct_refused", "the alias lists more columns than there are", **position(listed[0]))
         new = tuple(columns[index]._replace(name=self.dialect.fold(identifier)) for index, identifier in enumerate(listed))
-        return new + columns[len(new) :]
+        return self.names.note(new) + columns[len(new) :]
 
     def table(self, node: exp.Table, ctes: With | None) -> Columns:
         entry = self.cte(node, ctes) if node.args.get("db") is None else None
@@ -230,7 +255,7 @@ class _Resolver:
             raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", **position(node))
         self.names.occurrences.append(Occurrence(node, rows))
         self.count(1)
-        return self.datasets.columns(rows.dataset)
+        return self.names.note(self.datasets.columns(rows.dataset))
 
     def count(self, reads: int) -> None:
         self.names.reads += reads
@@ -238,11 +263,11 @@ class _Resolver:
             raise QueryRefused("sql_too_complex", f"the query reads tables more than {MAX_READS} times once its CTEs are written out")
 
     def conditions(self, conditions: list[_Condition], scope: Scope, ctes: With | None) -> None:
-        """What stands behind ON, once all tables are known."""
-        for condition, before in conditions:
-            scope.before = None if self.dialect.on_sees_later_tables else before
+        """What stands behind ON, once all tables are known. PostgreSQL's sees the two sides of its own join, SQLite's the whole FROM."""
+        for condition, both in conditions:
+            scope.on = None if self.dialect.commas_join_to_the_left else both
             self.expression(condition, scope, ctes)
-        scope.before = None
+        scope.on = None
 
     # -- CTEs
 
@@ -316,14 +341,9 @@ class _Resolver:
             found = [column for column in self.columns_of(qualifier, scope, node) if column.name == name]
             return found, len(found) > 1 and self.dialect.duplicate_columns_are_ambiguous
         while scope is not None:
-            named = scope.named.get(name, [])
-            if scope.before is not None:
-                named = [pair for pair in named if pair[0] in scope.before]
-            if named:
+            if named := (scope.on or scope.joined).find(name):
                 first = named[0][0]
                 twice = len(named) > 1 and (self.dialect.duplicate_columns_are_ambiguous or any(source != first for source, _ in named))
-                if name in scope.merged:
-                    return [scope.one(name)], False
                 return [column for _, column in named], twice
             if name in scope.aliases:
                 self.names.aliased |= scope.aliases_are_conditions
@@ -335,7 +355,7 @@ class _Resolver:
         if qualifier is not None:
             name = self.dialect.fold(qualifier)
             while scope is not None:
-                if name in scope.sources:
+                if name in scope.sources and (scope.on is None or name in scope.on.aliases):
                     return scope.sources[name]
                 scope = scope.outer
             raise QueryRefused("table_alias_unknown", f"no table or alias `{qualifier.name}` stands in FROM", **position(node))
@@ -349,11 +369,14 @@ class _Resolver:
             if isinstance(item, exp.Star):
                 if not scope.sources:
                     raise QueryRefused("construct_refused", "`*` needs a FROM", **position(item))
-                listed += ((item, column) for column in scope.columns())
+                listed += ((item, column) for column in scope.joined.columns)
             elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
                 listed += ((item, column) for column in self.columns_of(item.args.get("table"), scope, item))
             else:
-                listed.append((item, Column(output_name(item, self.dialect))))
+                name = output_name(item, self.dialect)
+                listed.append((item, Column(name)))
+                if not isinstance(item, (exp.Alias, exp.Column)):
+                    self.names.unnamed.append((node, item, name))
         return listed
 
     def held(self, item: exp.Expr, column: Column) -> Column:

@@ -50,8 +50,7 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     if only is not None and any(occurrence.rows.dataset.id != only for occurrence in names.occurrences):
         raise AccessRefused("dataset_not_asked")
     fenced = needs_fence(tree, names, dialect, parsed.params)
-    if dialect.columns_are_named_by_text:
-        _name_answers(tree, dialect)
+    _name_computed(tree, names, dialect)
     params: dict[str, Any] = {}
     guards = tuple(_guards(names, dialect, params, fenced=fenced))
     for number, cte in enumerate(names.ctes, 1):
@@ -83,22 +82,28 @@ def _without_brackets(tree: exp.Query) -> exp.Query:
     return tree
 
 
-def _name_answers(tree: exp.Query, dialect: Dialect) -> None:
-    """Give the answer's computed columns the names that the bearer's own text would have given them, not that of ours."""
-    select: exp.Expr = tree
-    while isinstance(select, (exp.SetOperation, exp.Subquery)):
-        select = select.this
-    items = select.expressions
-    if isinstance(select, exp.Select) and any(_shows_ours(item) for item in items):
-        named = [
-            exp.Alias(this=item, alias=exp.Identifier(this=dialect.grammar.generate(item, **GENERATE), quoted=True)) if _shows_ours(item) else item
-            for item in items
-        ]
-        select.set("expressions", named)
+def _name_computed(tree: exp.Query, names: Names, dialect: Dialect) -> None:
+    """Write down what computed columns without an alias are called.
+
+    In nested queries, so that the database goes by the names that we went by. In the answer on SQLite, where a column is called as its
+    text is, so that it is the bearer's text and not ours.
+    """
+    outermost = set(map(id, _arms(tree)))
+    for select, item, name in names.unnamed:
+        if id(select) not in outermost:
+            called = name
+        elif dialect.columns_are_named_by_text and item.find(exp.Query, exp.Placeholder) is not None:
+            called = dialect.grammar.generate(item, **GENERATE)
+        else:
+            continue
+        items = [exp.Alias(this=each, alias=exp.Identifier(this=called, quoted=True)) if each is item else each for each in select.expressions]
+        select.set("expressions", items)
 
 
-def _shows_ours(item: exp.Expr) -> bool:
-    return not isinstance(item, (exp.Alias, exp.Column, exp.Star)) and item.find(exp.Query, exp.Placeholder) is not None
+def _arms(tree: exp.Expr) -> list[exp.Expr]:
+    if isinstance(tree, exp.SetOperation):
+        return _arms(tree.this) + _arms(tree.expression)
+    return _arms(tree.this) if isinstance(tree, exp.Subquery) else [tree]
 
 
 def _guards(names: Names, dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
@@ -165,10 +170,13 @@ def _asked(query: exp.Expr, params: Mapping[str, Any]) -> int | None:
 
 
 def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: dict[str, Any]) -> None:
+    used: dict[str, int] = {}
     for node in nodes:
         if not isinstance(node, exp.Placeholder) or node.parent is None:
             continue  # one that stood in the outermost LIMIT is gone
-        name = f"p_{node.this}"
+        # A bind for each place: one without a type takes it from its first place, and the second would be cast to that.
+        used[node.this] = used.get(node.this, 0) + 1
+        name = f"p_{node.this}" if used[node.this] == 1 else f"p{used[node.this]}_{node.this}"
         params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given[node.this]
         node.replace(exp.Var(this=f"{BIND}{name}{BIND}"))
 

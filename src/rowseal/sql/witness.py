@@ -146,7 +146,7 @@ def _keep_column_lists(nodes: list[exp.Expr]) -> None:
 
 def _prove_values(draft: Draft, expected: Mapping[str, Any], used: frozenset[str]) -> None:
     """Each guard's binds hold exactly the policy's values, and no bind of a guard is read by the bearer's part."""
-    if any(name in expected or not name.startswith("p_") for name in used):
+    if any(name in expected or not re.match(r"p[0-9]*_", name) for name in used):
         fail("the bearer's part reads a guard's value")
     if draft.params.keys() != expected.keys() | used:
         fail("there are values that nobody reads, or reads without a value")
