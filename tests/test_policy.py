@@ -212,6 +212,7 @@ def policy(*datasets: Dataset, filters: Mapping[str, FilterTree] | None = None, 
     return Policy(grant, Catalog("sqlite", "sqlite://", {each.id: each for each in datasets}))
 
 
+ORDERS = dataset()
 MINE = Filter("tenant", EQ, 1)
 EU = Filter("region", EQ, "EU")
 
@@ -243,15 +244,15 @@ def test_a_field_is_found_by_its_unique_name_too() -> None:
 @pytest.mark.parametrize(
     "applied",
     [
-        policy(dataset(), ids=frozenset({"other"}), filters={"orders": ((MINE,),)}),
-        policy(dataset(), ids=frozenset(), filters={"orders": ((MINE,),)}),
-        policy(dataset(), key_datasets=frozenset({"other"}), filters={"orders": ((MINE,),)}),
+        policy(ORDERS, ids=frozenset({"other"}), filters={"orders": ((MINE,),)}),
+        policy(ORDERS, ids=frozenset(), filters={"orders": ((MINE,),)}),
+        policy(ORDERS, key_datasets=frozenset({"other"}), filters={"orders": ((MINE,),)}),
         policy(filters={"orders": ((MINE,),)}),  # a catalog without it
         policy(dataset(public=True), filters={"orders": ((MINE,),)}),  # a catalog in which it has other rules
     ],
 )
 def test_ungranted_and_unknown_are_told_in_the_same_words(applied: Policy) -> None:
-    ungranted, unknown = refusal(applied, dataset()), applied.unknown("no_such")
+    ungranted, unknown = refusal(applied, ORDERS), applied.unknown("no_such")
     assert (ungranted.code, ungranted.status, ungranted.detail, ungranted.hint) == (unknown.code, unknown.status, unknown.detail, unknown.hint)
     assert ungranted.code == "dataset_unknown"
     assert "orders" not in str(ungranted)
@@ -436,6 +437,13 @@ def test_a_child_is_closed_where_its_parent_is_and_the_parents_name_is_not_told(
     refused = refusal(policy(orders, ITEMS, **more), ITEMS)
     assert refused.code == code
     assert "orders" not in f"{refused} {refused.hint}"
+
+
+@pytest.mark.parametrize("on", [(), (("order_id", "nope"),), (("nope", "order_id"),), (("order_id", "order_id"), ("nope", "tenant"))])
+def test_a_child_is_closed_where_any_of_its_pairs_is_no_pair_of_fields(on: tuple[tuple[str, str], ...]) -> None:
+    """The configuration is checked when it is loaded; a catalog that was not is still no wider."""
+    items = dataset("items", ThroughFilter("orders", on))
+    assert refusal(policy(ORDERS, items, filters={"orders": ((MINE,),)}), items).code == "filter_inapplicable"
 
 
 def test_a_permission_is_worked_out_once_and_a_refusal_stays_one() -> None:
