@@ -166,7 +166,7 @@ def _postgres(connection: Connection, wanted: Collection[tuple[str | None, str]]
 
 
 def _column(row: Any) -> Column:
-    # INVARIANT: bytewise only where equality is provably so: char(n) ignores trailing blanks, citext case, a nondeterministic collation anything.
+    # INVARIANT: bytewise only where equality is provably so: char(n) ignores trailing blanks, a nondeterministic collation anything.
     bytewise = row.kind in {"text", "varchar"} and row.deterministic
     return Column(row.name, row.declared, row.kind, bytewise=bytewise, collation=row.collation, computed=row.computed, readable=row.readable)
 
@@ -177,7 +177,6 @@ _POSTGRES: Final[Mapping[FieldType, Mapping[str, Storage]]] = {
         "text": Storage.TEXT,
         "varchar": Storage.TEXT,
         "bpchar": Storage.TEXT,
-        "citext": Storage.TEXT,
         "uuid": Storage.UUID,
         "enum": Storage.ENUM,
     },
@@ -196,6 +195,8 @@ def store(column: Column, type_: FieldType, dialect: str, text_format: str | Non
     if not column.readable:
         raise Unfitting("is a column that the database role may not read; grant SELECT on it")
     if column.kind not in kinds:
+        if column.kind == "citext":
+            raise Unfitting("is of type `citext`, whose own comparisons lie outside of pg_catalog; make a view that casts it to `text`")
         if column.kind == "float4":
             raise Unfitting("is a column of type `real`, whose values equal no decimal number; make a view that casts it to `double precision`")
         fits = [each.value for each in FieldType if column.kind in (_SQLITE if dialect == "sqlite" else _POSTGRES)[each]]

@@ -61,7 +61,6 @@ _SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
 _PATTERNS: Final = (exp.Like, exp.ILike, exp.Glob)
 _SHORT_UNITS: Final = frozenset("SECOND SECONDS MINUTE MINUTES HOUR HOURS DAY DAYS WEEK WEEKS MONTH MONTHS QUARTER YEAR YEARS".split())
 _HOLDS_DOUBLES: Final = frozenset({Storage.INTEGER, Storage.FLOAT})
-_EXACT_NUMBERS: Final = frozenset({Storage.INTEGER, Storage.DECIMAL})
 # Storages between which PostgreSQL casts without raising (numeric to double precision can, and so can date to timestamp) ...
 _CASTABLE: Final = (frozenset({Storage.INTEGER, Storage.DECIMAL}), frozenset({Storage.INTEGER, Storage.FLOAT}))
 # ... and those that it compares as they are.
@@ -150,7 +149,7 @@ class _Judge:
         if self.dialect.name == "sqlite":
             return kind in _INERT or kind in _SQLITE or kind in _COMPARISONS or (kind is exp.Anonymous and str(node.this).lower() in _SQLITE_NAMED)
         if kind is exp.Subquery:
-            return not _is_scalar(node) or _at_most_one_row(node.this)
+            return not _is_scalar(node) or self.at_most_one_row(node.this)
         if kind in _COMPARISONS:
             return self.comparable(node)
         if kind is exp.Cast:
@@ -164,7 +163,7 @@ class _Judge:
         if kind is exp.Interval or kind is exp.Var:
             return _short_interval(node if kind is exp.Interval else node.parent)
         if kind in (exp.Sum, exp.Avg):
-            return isinstance(node.this, exp.Column) and self.names.whatever(node.this).storage in _EXACT_NUMBERS
+            return isinstance(node.this, exp.Column) and self.names.whatever(node.this).storage is Storage.INTEGER  # numeric ends at 131072 digits
         return kind in _INERT or kind in _POSTGRES
 
     def plain_pattern(self, node: exp.Expr) -> bool:
@@ -210,6 +209,23 @@ class _Judge:
             case _:
                 return _moment(node) is not None, None
 
+    def at_most_one_row(self, query: exp.Expr) -> bool:
+        """Whether a sub-query that stands for one value cannot have two: LIMIT 1, no FROM, or aggregates of its own without GROUP BY."""
+        if not isinstance(query, exp.Select):
+            return False
+        limit = query.args.get("limit")
+        if isinstance(limit, exp.Limit) and isinstance(limit.expression, exp.Literal) and limit.expression.this in ("0", "1"):
+            return True
+        if query.args.get("from_") is None:
+            return True
+        return query.args.get("group") is None and all(self.own_aggregate(item.this if isinstance(item, exp.Alias) else item) for item in query.expressions)
+
+    def own_aggregate(self, node: exp.Expr) -> bool:
+        """An aggregate of an outer query's columns belongs to the outer query and leaves as many rows here as there are."""
+        if not isinstance(node, (exp.Count, exp.Min, exp.Max, exp.Sum, exp.Avg)):
+            return False
+        return node.find(exp.Query) is None and all(id(column) in self.names.local for column in node.find_all(exp.Column))
+
     def alike_by_column(self, node: exp.Expr) -> bool:
         """The arms of a set operation are cast to one type, column by column, wherever the planner finds it convenient."""
         left, right = (self.names.outputs.get(id(arm), ()) for arm in (node.this, node.expression))
@@ -252,14 +268,3 @@ def _is_scalar(node: exp.Expr) -> bool:
     if isinstance(parent, (exp.From, exp.Join, exp.Lateral, exp.CTE, exp.SetOperation, exp.Subquery, exp.Exists, exp.Any, exp.All, exp.Array)):
         return False
     return not (isinstance(parent, exp.In) and parent.args.get("query") is node)
-
-
-def _at_most_one_row(query: exp.Expr) -> bool:
-    if not isinstance(query, exp.Select):
-        return False
-    limit = query.args.get("limit")
-    if isinstance(limit, exp.Limit) and isinstance(limit.expression, exp.Literal) and limit.expression.this in ("0", "1"):
-        return True
-    if query.args.get("group") is not None or query.args.get("from_") is None:
-        return query.args.get("from_") is None
-    return all(isinstance(item.this if isinstance(item, exp.Alias) else item, (exp.Count, exp.Min, exp.Max, exp.Sum, exp.Avg)) for item in query.expressions)

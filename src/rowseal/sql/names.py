@@ -105,7 +105,8 @@ class Names:
     `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer, `merges` are the pairs
     that USING and NATURAL compare. `unnamed` are the computed columns of nested queries with the names that we take them to have.
     `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
-    `called` has, for every name in the query, all columns anywhere in it that are called so.
+    `called` has, for every name in the query, all columns anywhere in it that are called so. `local` has id(column node) of those that
+    belong to the SELECT in which they stand.
     """
 
     occurrences: list[Occurrence] = field(default_factory=list)
@@ -115,6 +116,7 @@ class Names:
     merges: list[tuple[Column, Column]] = field(default_factory=list)
     unnamed: list[tuple[exp.Select, exp.Expr, str]] = field(default_factory=list)
     called: dict[str, set[Column]] = field(default_factory=dict)
+    local: set[int] = field(default_factory=set)
     reads: int = 0
     aliased: bool = False
 

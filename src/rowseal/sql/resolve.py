@@ -329,6 +329,8 @@ class _Resolver:
             return
         name = self.dialect.fold(node.this)
         found, ambiguous = self.candidates(name, qualifier, scope, node)
+        if (qualifier is None and scope.joined.find(name)) or (qualifier is not None and self.dialect.fold(qualifier) in scope.sources):
+            self.names.local.add(id(node))
         if not found:
             raise QueryRefused("column_unknown", f"no column `{node.name}` is open to this token here", **position(node))
         if ambiguous:
