@@ -28,6 +28,7 @@ BOTH = [
     ("WITH x AS (SELECT region, amount FROM orders) SELECT region, SUM(amount) FROM x GROUP BY region", FREE),
     ("SELECT id FROM orders UNION SELECT id FROM products ORDER BY id", FREE),
     ("SELECT id FROM orders WHERE amount > :least", FREE),
+    ("SELECT id FROM orders WHERE amount > -5 AND amount BETWEEN -7 AND 7", FREE),
 ]
 POSTGRES = [
     ("SELECT id FROM orders WHERE 10 / amount > 1", FENCED),

@@ -152,7 +152,7 @@ class _Judge:
             return not _is_scalar(node) or self.at_most_one_row(node.this)
         if kind in _COMPARISONS:
             return self.comparable(node)
-        if kind is exp.Cast:
+        if kind in (exp.Cast, exp.Neg):
             return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
         if kind in _SET_OPERATIONS:
             return self.alike_by_column(node)
