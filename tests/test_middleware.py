@@ -414,6 +414,13 @@ def test_a_content_length_that_is_no_number_is_refused(front: Front, value: str)
     assert json.loads(sent[1]["body"])["code"] == "request_malformed"
 
 
+def test_two_content_lengths_are_refused_also_where_they_agree(front: Front) -> None:
+    """Whoever stands before or behind might read the other one."""
+    app, spy = gated(front)
+    answer = ask(app, headers=[bearer(front.token()), ("Content-Length", "2"), ("Content-Length", "2")], body=b"{}")
+    assert (answer.status, answer.code, spy.scopes) == (400, "request_malformed", [])
+
+
 def test_a_framework_cannot_turn_too_large_a_body_into_another_answer(front: Front) -> None:
     async def lenient(scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -5,17 +5,14 @@ The corpus stands beside the checkout (`../shared`, or the folder that ROWSEAL_S
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
 import time
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from corpora import absent, case_file, case_module
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, Guard, Storage
 from rowseal.claims import KeyFacts
 from rowseal.errors import Refused
@@ -25,8 +22,8 @@ from rowseal.keys import KeyRefused, TokenRules, read_public_keys
 from rowseal.policy import AllOf, Policy
 from rowseal.tokens import Verifier
 
-CASES = Path(os.environ.get("ROWSEAL_SHARED", Path(__file__).parents[2] / "shared")) / "cases"
-ENTRIES: list[dict[str, Any]] = json.loads((CASES / "tokens.json").read_text("utf-8")) if (CASES / "tokens.json").is_file() else []
+MISSING = absent("tokens.json") or absent("tokens_build.py")
+ENTRIES: list[dict[str, Any]] = case_file("tokens.json")
 
 # About the HTTP request that carries the token, not about the token: the middleware's tests run these.
 OF_THE_REQUEST = {"ser-05", "tr-04", "tr-05", "tr-07", "tr-08", "tr-11"}
@@ -72,12 +69,7 @@ EXPECTED = {entry: code for code, entries in CODES.items() for entry in entries}
 @cache
 def corpus() -> dict[str, Any]:
     """The namespace in which entries are built: keys are made anew in every process."""
-    spec = importlib.util.spec_from_file_location("tokens_build", CASES / "tokens_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return vars(module)
+    return vars(case_module("tokens_build.py"))
 
 
 def field(name: str, kind: FieldType, storage: Storage) -> Field:
@@ -139,7 +131,7 @@ def judge(entry: dict[str, Any], token_bytes: int = 16_384) -> str | None:
     return None
 
 
-@pytest.mark.skipif(not ENTRIES, reason=f"the corpus is not at {CASES}; set ROWSEAL_SHARED")
+@pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 class TestCorpus:
     @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry["kind"] == "token"], ids=lambda entry: entry["id"])
     def test_a_token_ends_as_its_entry_expects_and_for_the_right_reason(self, entry: dict[str, Any]) -> None:

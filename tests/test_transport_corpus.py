@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlencode
@@ -19,28 +16,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from asgi import Front, ask
+from corpora import absent, case_file, case_module
 from rowseal.middleware import GateMiddleware
-
-SHARED = Path(os.environ.get("ROWSEAL_SHARED") or Path(__file__).parent.parent.parent / "shared")
-CORPUS, BUILDER = SHARED / "cases" / "tokens.json", SHARED / "cases" / "tokens_build.py"
 
 
 def entries() -> list[Any]:
-    if not CORPUS.exists():
-        return [pytest.param(None, marks=pytest.mark.skip(reason="the collected token cases are not beside this checkout (ROWSEAL_SHARED)"))]
-    found = [entry for entry in json.loads(CORPUS.read_text()) if entry["kind"] == "request" or entry["family"] == "transport"]
+    if missing := absent("tokens.json") or absent("tokens_build.py"):
+        return [pytest.param(None, marks=pytest.mark.skip(reason=missing))]
+    found = [entry for entry in case_file("tokens.json") if entry["kind"] == "request" or entry["family"] == "transport"]
     assert len(found) >= 7
     return [pytest.param(entry, id=entry["id"]) for entry in found]
 
 
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tokens_build", BUILDER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return case_module("tokens_build.py")
 
 
 @pytest.fixture(scope="module")
