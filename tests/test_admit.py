@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
+from typing import Any
 
 import pytest
 
@@ -180,9 +181,12 @@ def test_denying_a_function_denies_its_other_names_too() -> None:
         ({"a": float("nan")}, "parameter_refused"),
         ({"a": "x\0"}, "parameter_refused"),
         ({"a": "\ud800"}, "parameter_refused"),
+        ({"a": "x" * 65_537}, "parameter_refused"),
+        (["a"], "parameter_refused"),
+        ("a", "parameter_refused"),
     ],
 )
-def test_a_parameter_is_bound_or_refused(params: dict[str, object], code: str) -> None:
+def test_a_parameter_is_bound_or_refused(params: Any, code: str) -> None:
     with pytest.raises(QueryRefused) as refused:
         secured("SELECT id FROM orders WHERE amount = :a", policy("sqlite"), params)
     assert refused.value.code == code

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypedDict
 
@@ -65,14 +65,14 @@ class ParsedQuery:
     tree: exp.Query
     nodes: list[exp.Expr]
     dialect: Dialect
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)
 
 
 def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: Limits, functions: FunctionRules) -> ParsedQuery:
     """Accept one SELECT made of admitted parts only. Raises QueryRefused, and nothing else."""
     tree = _parse(sql, words(sql, dialect, limits), dialect, limits)
     found = _walk(tree, dialect, limits, functions)
-    bound = _bindable(params or {}, found.parameters, dialect)
+    bound = _bindable({} if params is None else params, found.parameters, dialect)
     for pattern in found.patterns:
         _pattern(pattern, bound)
     return ParsedQuery(tree, found.nodes, dialect, bound)
@@ -334,7 +334,9 @@ def _constant_text(node: exp.Expr, params: Mapping[str, Any]) -> str | None:
             return None
 
 
-def _bindable(params: Mapping[str, Any], named: set[str], dialect: Dialect) -> dict[str, Any]:
+def _bindable(params: object, named: set[str], dialect: Dialect) -> dict[str, Any]:
+    if not isinstance(params, Mapping):
+        raise QueryRefused("parameter_refused", "the parameters are not an object of names and values")
     if missing := sorted(named - params.keys()):
         raise QueryRefused("parameter_missing", f"there is no value for the parameter `:{missing[0]}`")
     if unused := sorted(str(name) for name in params.keys() - named):
