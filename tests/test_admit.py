@@ -76,6 +76,7 @@ REFUSED = [
     (BOTH, "SELECT o.id FROM orders AS o ASOF JOIN orders AS p ON o.id = p.id", "construct_refused"),
     (BOTH, "SELECT id FROM orders OFFSET (SELECT 1)", "construct_refused"),
     (BOTH, "SELECT id FROM orders FETCH FIRST ROW ONLY", "construct_refused"),
+    (BOTH, f"SELECT {' + '.join('1' * 200)}", "sql_too_complex"),
     (("sqlite",), "SELECT DATE '2026-01-01'", "construct_refused"),
     (("postgres",), "SELECT MONEY '1'", "construct_refused"),
     (("postgres",), "SELECT EXTRACT(bogus FROM placed_at) FROM orders", "construct_refused"),

@@ -28,6 +28,7 @@ from rowseal.filters import read_filter
 from rowseal.gate import Access
 from rowseal.grants import vizzly
 from rowseal.keys import TokenRules
+from rowseal.sql import admitted
 from sample_engine import shop
 from sample_engine.keys import make_keys
 
@@ -90,6 +91,13 @@ def test_the_code_map_has_every_module_and_the_codes_that_it_refuses_with() -> N
     inside = {"grants.grant", *(name for name in present if name.startswith("catalog."))}  # one paragraph for all of these
     assert present - inside - {"__init__", "sql"} <= said.keys()
     assert said.keys() <= present
+
+
+def test_the_closed_world_is_as_large_as_its_decision_says() -> None:
+    """docs/decisions/0002, by counting."""
+    page = (ROOT / "docs/decisions/0002-closed-world.md").read_text(encoding="utf-8")
+    syntax, functions, casts = (f"{len(each['sqlite'])} and {len(each['postgres'])}" for each in (admitted.NODES, admitted.FUNCTIONS, admitted.CASTS))
+    assert f"Admitted are {syntax} classes of syntax on SQLite and PostgreSQL, {functions} functions, {casts} types for casts." in page
 
 
 # --- links and names ---------------------------------------------------------------------------------------------------------------------
