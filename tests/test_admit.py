@@ -77,6 +77,18 @@ REFUSED = [
     (BOTH, "SELECT id FROM orders OFFSET (SELECT 1)", "construct_refused"),
     (BOTH, "SELECT id FROM orders FETCH FIRST ROW ONLY", "construct_refused"),
     (BOTH, f"SELECT {' + '.join('1' * 200)}", "sql_too_complex"),
+    (BOTH, "SELECT id FROM orders WHERE region LIKE 'x' ESCAPE 'ab'", "construct_refused"),
+    (BOTH, "SELECT id FROM orders WHERE region LIKE 'x' ESCAPE ''", "construct_refused"),
+    (BOTH, "SELECT 1e", "construct_refused"),
+    (BOTH, "SELECT id FROM orders |> WHERE id = 1", "sql_not_one_select"),
+    (BOTH, "SELECT id := 1 FROM orders", "sql_not_one_select"),
+    (BOTH, "SELECT id FROM orders WHERE id < 2 IN (1)", "construct_refused"),
+    (BOTH, "SELECT id FROM orders WHERE id = 2 BETWEEN 0 AND 1", "construct_refused"),
+    (BOTH, "SELECT id FROM orders WHERE id IN (1) IN (0)", "construct_refused"),
+    (BOTH, "SELECT id FROM orders WHERE NOT NOT id = 1", "construct_refused"),
+    (BOTH, f"SELECT {'NOT ' * 25}id = 1 FROM orders", "sql_too_complex"),
+    (("postgres",), f"SELECT {'ARRAY[' * 6}1{']' * 6}", "construct_refused"),  # an array of arrays
+    (("postgres",), f"SELECT {'ARRAY[' * 7}1{']' * 7}", "sql_too_complex"),
     (("sqlite",), "SELECT DATE '2026-01-01'", "construct_refused"),
     (("postgres",), "SELECT MONEY '1'", "construct_refused"),
     (("postgres",), "SELECT EXTRACT(bogus FROM placed_at) FROM orders", "construct_refused"),
@@ -91,6 +103,15 @@ def test_is_refused_with_its_code_and_a_cure(dialect: str, sql: str, code: str) 
         secured(sql, policy(dialect))
     assert (refused.value.code, refused.value.status) == (code, 400)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_joins_are_counted_over_the_whole_query(dialect: str) -> None:
+    """However they are spread over sub-queries: each FROM here has fewer tables than one may have."""
+    sixteen = "orders AS a0" + "".join(f" JOIN orders AS a{number} ON a{number}.id = a0.id" for number in range(1, 17))
+    some = [f"(SELECT COUNT(*) FROM {sixteen})"] * 4
+    assert outcome(f"SELECT {', '.join(some)}", dialect) == "accepted"
+    assert outcome(f"SELECT {', '.join(some)} FROM orders AS o JOIN orders AS p ON o.id = p.id", dialect) == "sql_too_complex"
 
 
 def test_a_refusal_points_at_the_construct() -> None:
