@@ -80,6 +80,9 @@ REFUSED = [
     (BOTH, "SELECT id FROM orders WHERE region LIKE 'x' ESCAPE 'ab'", "construct_refused"),
     (BOTH, "SELECT id FROM orders WHERE region LIKE 'x' ESCAPE ''", "construct_refused"),
     (BOTH, "SELECT 1e", "construct_refused"),
+    (BOTH, "SELECT '\ud800'", "sql_character"),
+    (BOTH, f"SELECT '{'é' * 40_000}'", "sql_too_complex"),
+    (BOTH, f"SELECT {'CASE WHEN 1 = 1 THEN ' * 49}1{' END' * 49}", "sql_too_complex"),
     (BOTH, "SELECT id FROM orders |> WHERE id = 1", "sql_not_one_select"),
     (BOTH, "SELECT id := 1 FROM orders", "sql_not_one_select"),
     (BOTH, "SELECT id FROM orders WHERE id < 2 IN (1)", "construct_refused"),
@@ -112,6 +115,13 @@ def test_joins_are_counted_over_the_whole_query(dialect: str) -> None:
     some = [f"(SELECT COUNT(*) FROM {sixteen})"] * 4
     assert outcome(f"SELECT {', '.join(some)}", dialect) == "accepted"
     assert outcome(f"SELECT {', '.join(some)} FROM orders AS o JOIN orders AS p ON o.id = p.id", dialect) == "sql_too_complex"
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_reads_are_counted_as_often_as_the_database_makes_them(dialect: str) -> None:
+    """A CTE that is named twice is read twice, and so is all that it reads."""
+    assert outcome(BOMBS["ctes that double"](6), dialect) == "accepted"
+    assert outcome(BOMBS["ctes that double"](10), dialect) == "sql_too_complex"
 
 
 def test_a_refusal_points_at_the_construct() -> None:
