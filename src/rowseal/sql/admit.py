@@ -267,6 +267,12 @@ def _cte(node: exp.Expr) -> None:
         raise QueryRefused("construct_refused", "a CTE that is not a SELECT is not accepted", **position(node))
 
 
+def _group(node: exp.Expr) -> None:
+    # The same sub-query in the SELECT list would be another one here, with guards of its own.
+    if node.find(exp.Query) is not None:
+        raise QueryRefused("construct_refused", "a sub-query in GROUP BY is not accepted", hint="give it a name in a sub-query in FROM", **position(node))
+
+
 def _frame(node: exp.Expr) -> None:
     # A negative or null offset raises, but only once there is a row.
     for side in (node.args.get("start"), node.args.get("end")):
@@ -294,6 +300,7 @@ _CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.CTE: _cte,
     exp.Array: _array,
     exp.WindowSpec: _frame,
+    exp.Group: _group,
 }
 # Classes whose text is data or a name and is judged above, not a keyword.
 _TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.Var, exp.Anonymous, exp.JSONPathKey, exp.JSONPathSubscript})

@@ -7,6 +7,7 @@ The conditions in a guard cannot raise on any row: plain comparisons, no casts o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,6 +24,9 @@ from rowseal.sql.dialects import Dialect
 __all__ = ["encoded", "render"]
 
 _COMPARISONS: Final = {Operator.NE: "<>", Operator.GT: ">", Operator.GE: ">=", Operator.LT: "<", Operator.LE: "<="}
+_DIGITS: Final = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "f": 6}
+# What equals a typed value is of its type.
+_EXACT_ANYWAY: Final = frozenset({Operator.EQ, Operator.IS_ONE_OF})
 _TEXTS: Final = frozenset({Storage.TEXT, Storage.ENUM, Storage.TEXT_DATE, Storage.TEXT_TIMESTAMP})
 _POSTGRES_TYPES: Final[dict[type, str]] = {
     bool: "BOOLEAN",
@@ -122,6 +126,8 @@ class _Writer:
 
     def sqlite(self, condition: Condition, column: str) -> Iterator[str]:
         exact = column if condition.field.storage not in _TEXTS else f"{column} COLLATE BINARY"
+        if condition.op not in _EXACT_ANYWAY:
+            yield from _of_its_type(condition.field, column)
         match condition.op:
             case Operator.EQ:
                 value = self.bind()
@@ -139,7 +145,7 @@ class _Writer:
                 yield f"INSTR({column}, {self.bind()}) = 1"
             case Operator.ENDS_WITH:
                 value = self.bind()
-                yield f"SUBSTRING({column}, -LENGTH({value})) COLLATE BINARY = {value}"
+                yield f"SUBSTRING(CAST({column} AS BLOB), -LENGTH(CAST({value} AS BLOB))) = CAST({value} AS BLOB)"  # text may hold NUL
             case Operator.CONTAINS:
                 yield f"INSTR({column}, {self.bind()}) > 0"
             case Operator.NOT_CONTAINS:
@@ -185,6 +191,26 @@ class _Writer:
                 yield f"STRPOS({text}, {cast()}) = 0"
             case _:
                 yield f"{exact} {_COMPARISONS[condition.op]} {cast()}"
+
+
+def _of_its_type(field: Field, column: str) -> Iterator[str]:
+    """SQLite stores what it is given: text in an integer column, a blob in a text column, each greater than any number and unequal to all.
+
+    Such a value is none of its field's, so it passes no filter.
+    """
+    if field.storage in (Storage.INTEGER, Storage.DECIMAL, Storage.FLOAT):
+        yield f"TYPEOF({column}) IN ('integer', 'real')"
+    elif field.storage is Storage.BOOLEAN:
+        yield f"TYPEOF({column}) = 'integer'"
+    else:
+        yield f"TYPEOF({column}) = 'text'"
+        if field.format is not None:
+            yield f"{column} GLOB '{_glob(field.format)}'"
+
+
+def _glob(text_format: str) -> str:
+    """Texts of a strftime format, as a pattern: each part has its digits."""
+    return re.sub("%(.)", lambda part: "[0-9]" * _DIGITS[part[1]], text_format)
 
 
 def _postgres_type(condition: Condition) -> str:

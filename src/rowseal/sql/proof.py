@@ -45,7 +45,7 @@ _FORMS: Final[Mapping[str, Mapping[Operator, tuple[str, ...]]]] = {
         Operator.IS_ONE_OF: ("{x} IN (SELECT value FROM JSON_EACH(:v0))",),
         Operator.IS_NOT_ONE_OF: ("NOT {x} IN (SELECT value FROM JSON_EACH(:v0))",),
         Operator.STARTS_WITH: ("INSTR(c, :v0) = 1",),
-        Operator.ENDS_WITH: ("SUBSTRING(c, -LENGTH(:v0)) COLLATE BINARY = :v0",),
+        Operator.ENDS_WITH: ("SUBSTRING(CAST(c AS BLOB), -LENGTH(CAST(:v0 AS BLOB))) = CAST(:v0 AS BLOB)",),
         Operator.CONTAINS: ("INSTR(c, :v0) > 0",),
         Operator.NOT_CONTAINS: ("INSTR(c, :v0) = 0",),
     },
@@ -63,6 +63,12 @@ _FORMS: Final[Mapping[str, Mapping[Operator, tuple[str, ...]]]] = {
 }
 # Where text is compared by bytes, a first equality by the column's own collation may stand beside it, for the sake of an index.
 _WITH_TWIN: Final = {"sqlite": frozenset({Operator.EQ}), "postgres": frozenset({Operator.EQ, Operator.IS_ONE_OF})}
+# SQLite: what a value must be beside the condition itself, unless the condition is an equality, which says it.
+_TYPED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("integer", "decimal", "float"), ("TYPEOF(c) IN ('integer', 'real')",)),
+    "boolean": ("TYPEOF(c) = 'integer'",),
+    **dict.fromkeys(("text", "enum", "text_date", "text_timestamp"), ("TYPEOF(c) = 'text'",)),
+}
 _AS_TEXT: Final = 'CAST(c AS TEXT) COLLATE "C"'
 _BOUND_AS: Final[Mapping[str, str]] = {
     "bool": "BOOLEAN",
@@ -203,6 +209,11 @@ def _forms(condition: Condition, dialect: str) -> Iterator[str]:
     kind = ""
     if condition.values:
         kind = _BOUND_AS.get(type(condition.values[0]).__name__, "TIMESTAMPTZ" if field.storage == "timestamptz" else "TIMESTAMP")
+    if dialect == "sqlite" and condition.op not in (Operator.EQ, Operator.IS_ONE_OF, *_NULL):
+        yield from _TYPED[field.storage.value]
+        if field.format is not None:
+            digits = {"%Y": 4, "%f": 6}
+            yield "c GLOB '" + "".join(part if part[0] != "%" else "[0-9]" * digits.get(part, 2) for part in re.findall("%.|[^%]", field.format)) + "'"
     if condition.op in _WITH_TWIN[dialect] and exact != "c" and field.storage != "enum":
         yield from (form.format(x="c", k=kind) for form in _FORMS[dialect][condition.op])
     yield from (form.format(x=exact, t=_AS_TEXT, k=kind) for form in _FORMS[dialect][condition.op])
