@@ -401,6 +401,7 @@ def test_a_percent_encoded_spelling_of_the_path_is_closed(shops: Any) -> None:
     "options",
     [
         {"open_paths": ["/query"]},
+        {"open_websockets": ["/query"]},
         {"open_paths": ["/a/*"], "rewrite": [Rewrite(path="/a/query")]},
         {"aware_paths": ["/query"]},
         {"aware_paths": ["/a/*"], "rewrite": [Rewrite(path="/a/query")]},
@@ -431,6 +432,19 @@ def test_a_rewrite_that_cannot_be_used_is_not_made(options: dict[str, Any]) -> N
 def test_aware_paths_without_a_rewrite_stop_the_start(shops: Any) -> None:
     with pytest.raises(ValueError, match="every path is aware"):
         GateMiddleware(PlainTextResponse("x"), gate=shops("sqlite").gate, aware_paths=["/x"])
+
+
+def test_a_preflight_reaches_the_engine_with_nothing_and_brings_nothing_back(shops: Any) -> None:
+    reached: list[tuple[bytes, bytes]] = []
+
+    async def engine(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append((scope["query_string"], (await receive())["body"]))
+        await PlainTextResponse("LEAKED")(scope, receive, send)
+
+    app = GateMiddleware(engine, gate=shops("sqlite").gate, rewrite=[Rewrite(path="/query")])
+    preflight = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "POST")]
+    answer = ask(app, method="OPTIONS", headers=preflight, query=b"sql=SELECT+1", body=GOOD)
+    assert (answer.status, answer.body, reached) == (200, b"", [(b"", b"")])
 
 
 # --- what the engine sees of the request -------------------------------------------------------------------------------------------------
@@ -603,8 +617,9 @@ def _cut(app: ASGIApp, signed: str, error: type[Exception]) -> bytes:
 
         await app(scope, receive, keep)
 
-    with pytest.raises(error):
+    with pytest.raises(error) as raised:
         post(watched, ORDERS, signed)
+    assert raised.value.__cause__ is raised.value.__context__ is None
     assert sent[0]["status"] == 200
     assert all(message["more_body"] for message in sent[1:])
     return b"".join(message["body"] for message in sent[1:])
@@ -627,6 +642,20 @@ def test_an_engine_that_swallows_the_cut_is_cut_all_the_same(small: Front) -> No
                 continue
 
     assert _cut(over(small, stubborn), small.token(), BudgetExceeded) == b"x" * 800
+
+
+def test_what_an_engine_hangs_on_the_cut_does_not_reach_the_server(small: Front) -> None:
+    """G10: a server logs an exception with whatever stands behind it."""
+
+    async def talkative(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        try:
+            await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+        except Exception as cut:
+            raise cut from RuntimeError("LEAKED")
+
+    assert _cut(over(small, talkative), small.token(), BudgetExceeded) == b"x"
 
 
 def test_an_engine_that_fails_in_the_middle_of_its_answer_is_cut_without_its_words(small: Front, caplog: pytest.LogCaptureFixture) -> None:

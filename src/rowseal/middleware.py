@@ -79,7 +79,8 @@ class GateMiddleware:
         self._rewritten = OpenPaths([each.path for each in rewrite])
         self._aware = OpenPaths(aware_paths) if rewrite else None
         for path in self._rewrites:
-            if self._open.opens(path, None) or OpenPaths(aware_paths).opens(path, None) or len(self._rewrites) < len(rewrite):
+            others = (self._open, self._open_websockets, OpenPaths(aware_paths))
+            if len(self._rewrites) < len(rewrite) or any(other.opens(path, None) for other in others):
                 raise ValueError(f"`{path}` cannot be rewritten and something else too: name it once")
         if aware_paths and not rewrite:
             raise ValueError("aware_paths: without `rewrite` every path is aware; leave it out")
@@ -156,7 +157,7 @@ class GateMiddleware:
                 body, in_body = split_body(body)
                 token = one_token(found + in_body, in_query=in_query)
                 access = access or self._verify(token, from_body=True)
-            if rewrite is not None and access is not None:
+            if rewrite is not None:
                 body = await self._secured(rewrite, access, body, reply)
                 headers = engine_headers(headers, body)
             receive = _replay(body, receive)
@@ -172,8 +173,10 @@ class GateMiddleware:
             raise QueryRefused("path_closed")
         return {**scope, "state": {**state, "rowseal": access}, "headers": headers}, receive, reply.send
 
-    async def _secured(self, rewrite: Rewrite, access: Access, body: bytes, reply: _Reply) -> bytes:
+    async def _secured(self, rewrite: Rewrite, access: Access | None, body: bytes, reply: _Reply) -> bytes:
         """The body with the secured SQL in the place of the bearer's. In a worker thread, as `Access.aexecute`."""
+        if access is None:
+            raise OurBug("a body was to be rewritten for nobody")
         ask = rewrite.read(body)
         try:
             query = await anyio.to_thread.run_sync(access.secure, ask.sql, ask.params, ask.dataset)
@@ -270,7 +273,8 @@ class _Reply:
         refusal = self.refusal = self.refusal or EngineFailed("query_failed")
         if self.started:
             decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
-            raise refusal
+            refusal.__cause__ = refusal.__context__ = None  # what the engine made of it on its way
+            raise refusal.with_traceback(None)
         await self.refuse(refusal)
 
     async def send_bare(self, message: Message) -> None:
