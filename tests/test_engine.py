@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import URL
+from sqlalchemy.exc import DatabaseError
 
 import servers
 from rowseal import sql
@@ -389,6 +390,16 @@ def test_sqlite_does_not_run_a_statement_under_the_permissions_of_an_earlier_que
         assert isinstance(ground.refused(query, reads={"__g1": frozenset({("main", "items")})}), OurBug)
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"])
+def test_sqlite_permits_nothing_on_a_connection_that_no_query_has(ground: Ground) -> None:
+    query = f"WITH {G1} SELECT count(*) FROM __g1"
+    assert ground.run(query).rows == [(2,)]
+    with ground.open()._engine.connect() as connection:
+        for statement in (query, "SELECT 1"):
+            with pytest.raises(DatabaseError, match="not authorized"):
+                connection.exec_driver_sql(statement)
+
+
 def test_sqlite_reads_a_declared_view_through_its_guard_only(sqlite_url: Callable[..., str]) -> None:
     url = sqlite_url(SCRIPT + "CREATE VIEW inner_view AS SELECT id, tenant FROM orders; CREATE VIEW outer_view AS SELECT id, tenant FROM inner_view;")
     database = Database(url, dialect="sqlite", limits=Limits())
@@ -420,6 +431,9 @@ def test_sqlite_cannot_write_even_where_the_authorizer_would_let_it(sqlite_url: 
         with pytest.raises(Exception, match="readonly"):
             driver.execute("DELETE FROM orders")
         assert driver.execute("PRAGMA query_only").fetchall() == [(1,)]
+        assert driver.execute("PRAGMA trusted_schema").fetchall() == [(0,)]
+        with pytest.raises(Exception, match="pattern too complex"):
+            driver.execute("SELECT 'x' LIKE ?", ("x" * 1_001,))
         driver.execute("PRAGMA query_only = OFF")
         with pytest.raises(Exception, match="readonly"):
             driver.execute("DELETE FROM orders")

@@ -2,7 +2,7 @@
 
 General layout, in the order in which a request passes:
 
-- `middleware`, `transport`: HTTP in, tokens found, refusals out
+- `middleware`, `transport`: HTTP in, tokens found, refusals out; `rewrite`: for an engine that knows nothing of rowseal
 - `gate`: the request from top to bottom, in one file
 - `tokens`, `keys`, `strict`: bytes to verified `claims`
 - `grants`: claims to a grant, one module a token profile
@@ -19,7 +19,8 @@ from rowseal import errors
 from rowseal.engine import Result
 from rowseal.gate import Access, Gate
 from rowseal.middleware import GateMiddleware
+from rowseal.rewrite import Rewrite
 from rowseal.signing import Signer
 from rowseal.sql import SecuredQuery
 
-__all__ = ["Access", "Gate", "GateMiddleware", "Result", "SecuredQuery", "Signer", "errors"]
+__all__ = ["Access", "Gate", "GateMiddleware", "Result", "Rewrite", "SecuredQuery", "Signer", "errors"]

@@ -85,6 +85,11 @@ CODES: Final[dict[str, Code]] = {
     ),
     "guard_unmet": Code(403, "the token does not restrict a field that this dataset's guard demands", "restrict the guarded field in every OR branch"),
     "claim_required": Code(403, "this dataset needs a claim that the token lacks", "sign the claim that the dataset's filter names"),
+    "value_not_carried": Code(
+        403,
+        "a secure filter holds a value that JSON cannot carry exactly to the engine behind",
+        "sign whole numbers below 2^53, or let the engine ask `request.state.rowseal`",
+    ),
     # 400: the request and its SQL
     "request_malformed": Code(400, "the request's body is not what this path expects", "send a JSON object with `sql`"),
     "sql_empty": Code(400, "there is no SQL to run", "send one SELECT"),

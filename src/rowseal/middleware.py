@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio.to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rowseal import decisions
-from rowseal.errors import BudgetExceeded, OurBug, QueryRefused, Refused
+from rowseal.errors import BudgetExceeded, EngineFailed, OurBug, QueryRefused, Refused
+from rowseal.rewrite import EngineReply, Rewrite, check_request, engine_headers
 from rowseal.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
 
 if TYPE_CHECKING:
@@ -41,9 +43,13 @@ class GateMiddleware:
     - `body_token_paths`: paths whose JSON body may hold the token (`transport.BODY_FIELDS`). There the body is read, at most
       `limits.body_token_bytes`, before the app sees the request.
     - `max_body_bytes`: the largest body elsewhere; by default twice `limits.sql_bytes` and 64 KiB.
+    - `rewrite`: paths whose handlers know nothing of rowseal and run whatever SQL is posted. They get the secured SQL in its place, and
+      no Access (docs/explanation/modes.md).
+    - `aware_paths`: paths whose handlers ask `request.state.rowseal`. Without `rewrite` all are; with it only those named here, because
+      an app that runs what is posted may do so in more than one place. All others answer 404.
     - `server_timing`: whether answers tell how long each stage took (`Server-Timing`).
 
-    Raises ValueError when one of the paths cannot be opened safely.
+    Raises ValueError when one of the paths cannot be opened safely, or is rewritten and something else too.
     """
 
     def __init__(
@@ -56,6 +62,8 @@ class GateMiddleware:
         auth_header: bool = False,
         body_token_paths: Sequence[str] = (),
         max_body_bytes: int | None = None,
+        rewrite: Sequence[Rewrite] = (),
+        aware_paths: Sequence[str] = (),
         server_timing: bool = False,
     ) -> None:
         limits = gate.catalog.limits
@@ -67,6 +75,16 @@ class GateMiddleware:
         self._body_token_paths = OpenPaths(body_token_paths)
         self._body_token_bytes = limits.body_token_bytes
         self._max_body_bytes = max_body_bytes if max_body_bytes is not None else 2 * limits.sql_bytes + BODY_SLACK
+        self._rewrites = {each.path: each for each in rewrite}
+        self._rewritten = OpenPaths([each.path for each in rewrite])
+        self._aware = OpenPaths(aware_paths) if rewrite else None
+        for path in self._rewrites:
+            others = (self._open, self._open_websockets, OpenPaths(aware_paths))
+            if len(self._rewrites) < len(rewrite) or any(other.opens(path, None) for other in others):
+                raise ValueError(f"`{path}` cannot be rewritten and something else too: name it once")
+        if aware_paths and not rewrite:
+            raise ValueError("aware_paths: without `rewrite` every path is aware; leave it out")
+        self._result_bytes = limits.result_bytes
         self._server_timing = server_timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,11 +113,17 @@ class GateMiddleware:
         reply.passed = True
         try:
             await self.app(*admitted)
-        except Refused as refusal:
-            if not reply.finished:
+        except Exception as failure:
+            if reply.engine is not None:
+                _log.warning("request %s: the engine behind failed: %s", reply.request_id, _where(failure))
+            elif not isinstance(failure, Refused):
+                raise
+            elif not reply.finished:
                 if reply.started:
                     raise
-                await reply.refuse(refusal)
+                await reply.refuse(failure)
+        if reply.engine is not None:
+            await reply.end(reply.engine)
 
     async def _admit(self, scope: Scope, receive: Receive, reply: _Reply) -> tuple[Scope, Receive, Send]:
         """What the app is called with, if it is: verifies the token, takes it out of the request, bounds the body."""
@@ -116,23 +140,50 @@ class GateMiddleware:
             # Reaches the app only so that a CORSMiddleware inside can answer. Nothing of substance goes in or comes out with it.
             return {**scope, "state": state, "query_string": b"", "headers": split_headers(headers, auth_header=True)}, _nothing(receive), reply.send_bare
 
+        rewrite = self._rewrites[path] if self._rewritten.opens(path, raw_path) else None
         takes_body = self._body_token_paths.opens(path, raw_path)
         limit = self._body_token_bytes if takes_body else self._max_body_bytes
         found = header_tokens(headers, auth_header=self._auth_header)
         access = None
         if found or not takes_body:
             access = self._verify(one_token(found, in_query=in_query))
+        if rewrite is not None:
+            check_request(scope["method"], scope["query_string"], headers)
         length = _announced(headers, limit)
         receive = _bounded(receive, length, limit, reply)
-        if takes_body:
-            body, in_body = split_body(await _read(receive))
-            token = one_token(found + in_body, in_query=in_query)
-            access = access or self._verify(token, from_body=True)
+        if takes_body or rewrite is not None:
+            body = await _read(receive)
+            if takes_body:
+                body, in_body = split_body(body)
+                token = one_token(found + in_body, in_query=in_query)
+                access = access or self._verify(token, from_body=True)
+            if rewrite is not None:
+                body = await self._secured(rewrite, access, body, reply)
+                headers = engine_headers(headers, body)
             receive = _replay(body, receive)
             if length is not None:
                 headers = [(name, str(len(body)).encode() if name.lower() == b"content-length" else value) for name, value in headers]
+        headers = split_headers(headers, auth_header=self._auth_header)
         reply.guarded = True
-        return {**scope, "state": {**state, "rowseal": access}, "headers": split_headers(headers, auth_header=self._auth_header)}, receive, reply.send
+        if rewrite is not None:
+            reply.engine = EngineReply(self._result_bytes)
+            # No extension of the server's: a file sent by its path would pass uncounted.
+            return {**scope, "state": state, "headers": headers, "extensions": {}}, receive, reply.send_counted
+        if self._aware is not None and not self._aware.opens(path, raw_path):
+            raise QueryRefused("path_closed")
+        return {**scope, "state": {**state, "rowseal": access}, "headers": headers}, receive, reply.send
+
+    async def _secured(self, rewrite: Rewrite, access: Access | None, body: bytes, reply: _Reply) -> bytes:
+        """The body with the secured SQL in the place of the bearer's. In a worker thread, as `Access.aexecute`."""
+        if access is None:
+            raise OurBug("a body was to be rewritten for nobody")
+        ask = rewrite.read(body)
+        try:
+            query = await anyio.to_thread.run_sync(access.secure, ask.sql, ask.params, ask.dataset)
+        except Refused:
+            reply.recorded = True
+            raise
+        return rewrite.body(ask, query)
 
     def _verify(self, token: str, *, from_body: bool = False) -> Access:
         # Inline: a signature takes less than handing it to a thread would.
@@ -162,19 +213,23 @@ class _ClientGone(Exception):
 class _Reply:
     """One answer on its way out. Everything that the app sends passes here.
 
-    `passed`: the app has been called. `guarded`: with an Access. `refusal` is what the answer must be, whatever the app makes of it:
-    set when the body grows too large while the app reads it.
+    `passed`: the app has been called; what an Access refuses to it has been recorded by the gate. `recorded`: so it has been before.
+    `guarded`: with an Access. `refusal` is what the answer must be, whatever the app makes of it:
+    set when the body grows too large while the app reads it, or by what an engine behind answers. `engine`: that answer, on rewritten paths.
     """
 
-    __slots__ = ("_head", "_send", "_timing", "_trail", "finished", "guarded", "passed", "refusal", "started")
+    __slots__ = ("_head", "_send", "_timing", "_trail", "answered", "engine", "finished", "guarded", "passed", "recorded", "refusal", "started")
 
     def __init__(self, send: Send, trail: decisions.Trail, *, head: bool, timing: bool) -> None:
         self._send, self._trail, self._head, self._timing = send, trail, head, timing
         self.refusal: Refused | None = None
+        self.engine: EngineReply | None = None
         self.passed = False
+        self.recorded = False
         self.guarded = False
         self.started = False
         self.finished = False
+        self.answered = False  # by us, with a problem document
 
     async def send(self, message: Message) -> None:
         if self.finished:
@@ -188,6 +243,39 @@ class _Reply:
             self.started = True
             message = {**message, "headers": self._dressed(message["status"], list(message.get("headers", ())))}
         await self._send(message)
+
+    @property
+    def request_id(self) -> str:
+        return self._trail.request_id
+
+    async def send_counted(self, message: Message) -> None:
+        """For an engine that knows nothing of rowseal: its failures say nothing, its rows are counted."""
+        if self.engine is None or self.finished:
+            return
+        try:
+            passing = self.engine.take(message)
+        except Refused as refusal:
+            self.refusal = refusal
+            if self.started:
+                self.finished = True  # nothing more goes out, and `end` cuts the connection
+            else:
+                await self.refuse(refusal)
+            if isinstance(refusal, BudgetExceeded):
+                raise  # so that the engine stops
+            return
+        for each in passing:
+            await self.send(each)
+
+    async def end(self, engine: EngineReply) -> None:
+        """The engine has returned or raised. INVARIANT: what it did not complete does not look complete."""
+        if engine.complete or self.answered:
+            return
+        refusal = self.refusal = self.refusal or EngineFailed("query_failed")
+        if self.started:
+            decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
+            refusal.__cause__ = refusal.__context__ = None  # what the engine made of it on its way
+            raise refusal.with_traceback(None)
+        await self.refuse(refusal)
 
     async def send_bare(self, message: Message) -> None:
         """Headers only: for the answer to a preflight."""
@@ -203,10 +291,10 @@ class _Reply:
     async def refuse(self, refusal: Refused) -> None:
         if isinstance(refusal, OurBug):
             _log.error("request %s: a promise of rowseal's own did not hold: %s", self._trail.request_id, _where(refusal))
-        if not self.passed or refusal is self.refusal:  # what an Access refuses to the app has been recorded by the gate
+        if not self.recorded and (not self.passed or refusal is self.refusal):
             decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
         status, headers, body = problem(refusal, request_id=self._trail.request_id)
-        self.started = self.finished = True
+        self.started = self.finished = self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
 

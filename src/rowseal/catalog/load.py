@@ -6,6 +6,7 @@ the datasets against the database and each other.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Mapping
@@ -81,6 +82,8 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
 
 
 def _file_text(path: Path) -> str:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "not an ordinary file")  # opening a pipe would wait for somebody to write
     with path.open("rb") as file:
         content = file.read(_FILE_BYTES + 1)
     if len(content) > _FILE_BYTES:
@@ -114,10 +117,17 @@ def _database(written: str, folder: Path, findings: Findings) -> tuple[URL, str]
         findings.add(at, "has options after `?`, which SQLite URLs may not have here; remove them")
         return None
     file = folder / url.database
-    if not file.is_file():  # SQLite would make an empty one
+    if not _is_file(file):  # SQLite would make an empty one
         findings.add(at, "names a SQLite file that does not exist; relative paths begin at the folder of this file")
         return None
     return url.set(drivername="sqlite", database=str(file)), "sqlite"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the system
+        return False
 
 
 def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[TokenRules, ...]:

@@ -30,7 +30,7 @@ class Findings:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[Problem] = []
+        self.problems: dict[Problem, None] = {}  # in the order in which they were found, each once
         self.paths: set[Path] = set()
         self.keys: dict[Path, yaml.Mark] = {}
         self.values: dict[Path, yaml.Mark] = {}
@@ -47,9 +47,7 @@ class Findings:
     def at(self, mark: yaml.Mark | None, path: Path, message: str) -> None:
         """Note a problem at a mark of the text (the file's beginning if None)."""
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = Problem(self.file, line, column, _written(path), message)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self.problems[Problem(self.file, line, column, _written(path), message)] = None
 
     def stop(self) -> None:
         """Raise Misconfigured with every problem so far, in the order of the file; return if there is none."""
@@ -95,6 +93,13 @@ _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-)([^}]*
 _NUMBER_LENGTH: Final = 1_000
 
 
+MAX_VALUES: Final = 200_000  # once every alias is written out
+
+
+class _TooManyValues(Exception):
+    pass
+
+
 class _Builder:
     """YAML nodes -> plain Python values, with the position of each. What cannot be read becomes a problem and None."""
 
@@ -102,8 +107,12 @@ class _Builder:
         self._findings = findings
         self._environ = environ
         self._open: set[int] = set()
+        self._built = 0
 
     def build(self, node: yaml.Node, path: Path) -> Any:
+        self._built += 1
+        if self._built > MAX_VALUES:
+            raise _TooManyValues
         self._findings.values[path] = node.start_mark
         if id(node) in self._open:
             self._findings.add(path, "is an alias of something that holds it; write it out")
@@ -195,6 +204,8 @@ def parse(text: str, findings: Findings, environ: Mapping[str, str]) -> Any:
         findings.at(error.problem_mark or error.context_mark, (), f"is not a YAML document: {problem}; text with special characters wants quotes")
     except ReaderError as error:
         findings.at(None, (), f"holds a character that YAML does not allow, at position {error.position}")
+    except _TooManyValues:
+        findings.at(None, (), f"holds more than {MAX_VALUES} values once its aliases are written out")
     except RecursionError:
         findings.at(None, (), "nests too deeply")
     findings.stop()

@@ -156,6 +156,8 @@ class _Judge:
             return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
         if kind in _SET_OPERATIONS:
             return self.alike_by_column(node)
+        if kind is exp.Values:
+            return len(node.expressions) <= 1 or node.find(exp.Column, exp.Query) is None  # rows of one list are cast to one type
         if kind in (exp.Lag, exp.Lead):
             return isinstance(node.args.get("default"), (exp.Literal, exp.Null, type(None)))  # another type's default would be a cast
         if kind in (exp.Add, exp.Sub):

@@ -102,6 +102,14 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> fro
         fail("a guard is not fenced as it must be")
     if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
         fail("a guard holds more than columns, a table and conditions")
+    fence = "MATERIALIZED" if cte.args["materialized"] else "NOT MATERIALIZED"
+    columns = ", ".join(f"b.{_quoted(field.column)} AS {_quoted(field.sql_name)}" for field in rows.dataset.fields if not field.hidden)
+    table = f"{_quoted(rows.dataset.schema)}.{_quoted(rows.dataset.table)}"
+    head = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {table} AS b'
+    if not re.fullmatch(re.escape(head) + r"( WHERE .+)?\)", text):
+        fail("a guard is not written to the letter")
+    if any(name.this != "value" and not name.args.get("quoted") for name in _names(body)) or any(node.comments for node in body.walk()):
+        fail("a name in a guard stands without quotes, or a comment in it")
     reader = _GuardReader(dialect)
     reader.table(body.args["from_"].this, rows, "b")
     handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
@@ -112,6 +120,17 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> fro
     if reader.binds != len(rows.values):
         fail("a guard binds another number of values than the policy has")
     return frozenset(reader.reads)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _names(body: exp.Select) -> Iterator[exp.Identifier]:
+    """Every name that the database looks up, but for the aliases that we gave."""
+    for node in body.walk():
+        if (isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier)) or isinstance(node, exp.Column):
+            yield node.this
 
 
 class _GuardReader:

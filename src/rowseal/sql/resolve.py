@@ -238,7 +238,9 @@ class _Resolver:
         entry = self.cte(node, ctes) if node.args.get("db") is None else None
         if entry is not None:
             entry.references.append(node)
+            before = self.names.reads
             columns = self.cte_columns(entry)
+            self.names.reads = before  # its body is read where it is referred to, as often as that
             self.count(entry.reads)
             return columns
         # INVARIANT: whether the dataset may be read is judged before any of its columns is looked at, and with the same answer
