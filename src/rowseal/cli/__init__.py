@@ -87,6 +87,8 @@ def _parsed(arguments: Sequence[str], terminal: Terminal) -> Namespace:
         raise SystemExit(OK)
     if "command" not in options:
         raise Usage(f"{parser().format_help()}\nrowseal: a command is missing")
+    if sum(value == "-" for value in vars(options).values()) > 1:
+        raise Usage("rowseal: standard input can be read once: write `-` for one argument, and `@file` for the others")
     return options
 
 

@@ -60,7 +60,7 @@ def _read(token: str, now: float) -> Report:
     """The verifier's own reading of the claims, whoever signed them. Raises TokenRefused or Failed where there is nothing to read."""
     parts = token.split(".")
     try:
-        header = strict.json_object(strict.from_base64url(parts[0]), depth=HEADER_DEPTH)
+        strict.json_object(strict.from_base64url(parts[0]), depth=HEADER_DEPTH)
         payload = strict.from_base64url(parts[1]) if len(parts) == 3 else b""
     except strict.Malformed:
         payload = b""
@@ -71,7 +71,8 @@ def _read(token: str, now: float) -> Report:
         strict.json_object(payload, depth=PAYLOAD_DEPTH)
     except strict.Malformed as error:
         raise Failed(f"the token's payload cannot be read: {error}") from None
-    claims = json.loads(payload)  # the same once more, with the numbers as they will be shown
+    # both once more, with numbers as `json` writes them again
+    header, claims = json.loads(strict.from_base64url(parts[0])), json.loads(payload)
     report = Report("data access token", header, claims, None, None, judged=False, grant=None)
     verifier, rules, signed_again = _reader(payload, claims)
     try:

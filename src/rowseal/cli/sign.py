@@ -142,4 +142,9 @@ def _new_key(algorithm: str) -> PrivateKey:
 def _write_new(path: Path, content: bytes, mode: int) -> None:
     # Created with its final mode: a chmod afterwards would leave a moment in which others could open it.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise

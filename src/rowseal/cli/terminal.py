@@ -91,7 +91,7 @@ class Terminal:
             self.note("note: the token stood on the command line, where the shell's history keeps it; pipe it in and write `-`, or write `@file`")
         if text.startswith("{"):
             try:
-                member = strict.json_object(text.encode("utf-8", "replace"), depth=2).get("dataAccessToken")
+                member = strict.json_object(text.encode("utf-8", "surrogatepass"), depth=2).get("dataAccessToken")
             except strict.Malformed:
                 member = None
             if isinstance(member, str):
@@ -104,7 +104,7 @@ class Terminal:
             return {}
         text = self.text(argument, f"`{option}`")
         try:
-            return {name: _plain(value, option) for name, value in strict.json_object(text.encode("utf-8", "replace"), depth=PAYLOAD_DEPTH).items()}
+            return {name: _plain(value, option) for name, value in strict.json_object(text.encode("utf-8", "surrogatepass"), depth=PAYLOAD_DEPTH).items()}
         except strict.Malformed as error:
             raise Failed(f"`{option}` cannot be read ({error}): write a JSON object in single quotes, or `@file`") from None
 
