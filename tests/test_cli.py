@@ -430,7 +430,7 @@ def test_what_is_no_token_is_refused_in_a_sentence(text: str) -> None:
         ({"dataSetIds": "*"}, ["grants every dataset"]),
         ({"secureFilters": {"orders": OWN, "items": OWN}}, ["filtered but not granted: `items`"]),
         ({"secureFilters": {"orders": [[{"field": "tenant", "op": "=", "value": 2**53}]]}}, ["`secureFilters.orders[0][0].value` is a whole number beyond"]),
-        ({"secureFilters": {"orders": [[{"field": "tenant", "op": "is_one_of", "value": [1, -(2**60), 2**70]}]]}}, ["`secureFilters.orders[0][0].value` is"]),
+        ({"secureFilters": {"orders": [[{"field": "tenant", "op": "is_one_of", "value": [1, -(2**53)]}]]}}, ["`secureFilters.orders[0][0].value` is"]),
         ({"parameters": {"tenant": 2**53 - 1}}, []),
     ],
 )
@@ -677,16 +677,16 @@ def test_the_program_writes_escapes_where_the_terminal_lacks_the_letters(signed:
     assert "\\u6771\\u4eac" in out
 
 
-def test_the_program_ends_quietly_when_nobody_reads(signed: None) -> None:
-    process = program("query", "--token", "@token.txt", "SELECT name FROM products")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.wait(60) == 1
-    assert "Traceback" not in process.stderr.read()
-    process.stderr.close()
-    assert process.stdin is not None
-    process.stdin.close()
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_the_program_ends_quietly_when_nobody_reads(signed: None, unbuffered: str) -> None:
+    """Whether the answer breaks off where it is written or where it is flushed."""
+    with program("query", "--token", "@token.txt", "SELECT name FROM products", env={"PYTHONUNBUFFERED": unbuffered}) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 1
+    assert re.fullmatch("(3 rows\nthe answer is cut: .*\n)?", said)
 
 
 def test_the_program_s_exit_status_is_the_command_s(tmp_path: Path) -> None:

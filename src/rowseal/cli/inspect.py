@@ -109,7 +109,7 @@ def _reader(payload: bytes, claims: Mapping[str, Any]) -> tuple[Verifier, TokenR
 def _judge(report: Report, token: str, configuration: Configuration, now: float) -> None:
     """What this configuration would do with the token, and with each dataset that it grants."""
     catalog = configuration.catalog
-    report.judged, report.refusal = True, None
+    report.judged = True
     verifier = Verifier(configuration.token_rules, token_bytes=catalog.limits.body_token_bytes)
     try:
         claims = verifier.verify(token, now=now)
