@@ -18,6 +18,7 @@ from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER, TYPES
 from rowseal import errors
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Limits, Storage
 from rowseal.claims import KeyFacts
+from rowseal.cli.commands import ABOUT, COMMANDS
 from rowseal.grants import Grant
 from rowseal.policy import Policy
 from rowseal.sql import admitted, sieve
@@ -261,9 +262,41 @@ def _functions() -> Iterator[str]:
         yield ""
 
 
+# --- the command line --------------------------------------------------------------------------------------------------------------------
+
+
+def _cli() -> Iterator[str]:
+    yield "# The command line\n"
+    yield _GENERATED.format(source="`rowseal.cli.commands`")
+    yield (
+        f"{ABOUT}\n\n"
+        "Facts go to standard output, sentences about them to standard error.\n"
+        "An argument that begins with `@` is read from that file, `-` from standard input.\n"
+        "No command shows a private key, the value of a filter unless told to, or a traceback.\n"
+        "The examples run as they stand, one after the other, beside a [datasets.yaml](datasets-yaml.md) that names the first one's public key.\n\n"
+        "| exit status | |\n|---|---|\n"
+        "| 0 | done |\n| 1 | refused, or it could not be done: the reason stands on standard error |\n"
+        "| 2 | the command line could not be read |\n| 70 | a bug in rowseal |\n"
+    )
+    for command in COMMANDS:
+        yield f"\n## `rowseal {command.name}`\n"
+        yield f"{command.help}\n{command.more}\n"
+        if command.alias is not None:
+            yield f"`rowseal {command.alias}` is the same.\n"
+        yield f"```sh\n{command.example}\n```\n"
+        yield "| option | | meaning |\n|---|---|---|"
+        for option in command.options:
+            named = [flag for flag in option.flags if flag.startswith("-")]
+            value = option.settings.get("metavar") or "|".join(option.settings.get("choices", ()))
+            spelled = ", ".join(f"`{flag}`" for flag in named) if named else f"`{value}`"
+            said = " or ".join(f"`{each}`" for each in option.settings["choices"]) if "choices" in option.settings else f"`{value}`" if named and value else ""
+            yield f"| {spelled} | {said} | {option.help}{'; required' if option.settings.get('required') else ''} |"
+
+
 # --- writing -----------------------------------------------------------------------------------------------------------------------------
 
-PAGES: Final = {ROOT / "docs" / "reference" / "errors.md": _errors, ROOT / "docs" / "reference" / "sql-subset.md": _sql_subset}
+_REFERENCE: Final = ROOT / "docs" / "reference"
+PAGES: Final = {_REFERENCE / "cli.md": _cli, _REFERENCE / "errors.md": _errors, _REFERENCE / "sql-subset.md": _sql_subset}
 
 
 def _text(lines: Iterator[str]) -> str:

@@ -1,0 +1,171 @@
+"""`explain` and `query`: a query under a token is secured and shown, or run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Final
+
+from rowseal.catalog.load import load
+from rowseal.cli.terminal import OK, Options, Terminal, readable
+from rowseal.engine import Result, to_json
+from rowseal.errors import Refused
+from rowseal.gate import Access, Gate
+from rowseal.sql import SecuredQuery
+
+__all__ = ["explain", "query"]
+
+_PARTS: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|[^'"(),]+|.""", re.DOTALL)
+_GUARD: Final = re.compile(r'(?:WITH (?:RECURSIVE )?)?"(__g[0-9]+)" AS (NOT )?MATERIALIZED \(')
+
+
+def explain(options: Options, terminal: Terminal) -> int:
+    """`explain`: secure the query and show what the database would get; nothing runs."""
+    sql = terminal.text(options.sql, "the SQL")
+    with _opened(options, terminal) as gate:
+        try:
+            secured = _access(gate, options, terminal).secure(sql, terminal.json(options.params, "--params"))
+        except Refused as refusal:
+            return terminal.refuse(refusal, as_json=options.json, sql=sql)
+        lines = _lines(secured.sql)
+        reads = [_read(line, secured, gate, *found.groups()) for line in lines if (found := _GUARD.match(line))]
+    binds = {name: _kind(value) for name, value in secured.params.items()}
+    if options.json:
+        terminal.facts({"dialect": secured.dialect, "sql": secured.sql, "binds": binds, "reads": reads})
+        return OK
+    width = max((len(read["dataset"]) for read in reads), default=0)
+    for read in reads:
+        fence = (
+            "fenced: filtered before anything else is computed" if read["fenced"] else "not fenced: nothing in the query can raise, so the planner may merge"
+        )
+        terminal.say(f"reads  {read['dataset']:{width}}  through {read['guard']}, {fence}")
+    if not reads:
+        terminal.say("reads  no dataset")
+    terminal.say(f"\nsecured for {secured.dialect}:")
+    for line in lines:
+        terminal.say(f"  {line}")
+    if binds:
+        terminal.say("\nbinds (their values are withheld):")
+    for name, kind in binds.items():
+        terminal.say(f"  :{name}  {kind}")
+    return OK
+
+
+def query(options: Options, terminal: Terminal) -> int:
+    """`query`: run the query and show the permitted rows."""
+    sql = terminal.text(options.sql, "the SQL")
+    with _opened(options, terminal) as gate:
+        try:
+            result = _access(gate, options, terminal).execute(sql, terminal.json(options.params, "--params"))
+            written = to_json(result) if options.json else b""
+        except Refused as refusal:
+            return terminal.refuse(refusal, as_json=options.json, sql=sql)
+        limit = gate.catalog.limits.rows
+    if options.json:
+        terminal.say(written.decode("utf-8", "surrogatepass"))
+        return OK
+    if not (terminal.out.isatty() and _rich_table(result, terminal)):
+        for line in _plain_table(result):
+            terminal.say(line)
+    terminal.note(f"{len(result.rows)} row{'' if len(result.rows) == 1 else 's'}")
+    if result.truncated:
+        terminal.note(f"the answer is cut: there are more rows than the {limit} of `limits.rows`")
+    return OK
+
+
+@contextmanager
+def _opened(options: Options, terminal: Terminal) -> Iterator[Gate]:
+    gate = Gate(load(options.config), clock=terminal.clock)
+    try:
+        yield gate
+    finally:
+        gate.close()
+
+
+def _access(gate: Gate, options: Options, terminal: Terminal) -> Access:
+    # `from_body`: how the token travels is no business of a command line, so the larger of the two bounds holds
+    return gate.verify(terminal.token(options.token), from_body=True)
+
+
+def _lines(sql: str) -> list[str]:
+    """The secured text as it is, with a line for each guard, each CTE and the body. Only blanks between those are replaced."""
+    if not sql.startswith("WITH "):
+        return [sql]
+    lines: list[str] = []
+    depth, line, closed = 0, "", False
+    for found in _PARTS.finditer(sql):
+        part = found[0]
+        if closed and part != ",":  # after a CTE comes a comma, or the body
+            return [*lines, line, sql[found.start() :].lstrip()]
+        depth += (part == "(") - (part == ")")
+        line += part if line else part.lstrip()
+        if depth == 0 and part == ",":
+            lines, line, closed = [*lines, line], "", False
+        closed = depth == 0 and part == ")" and " AS " in line
+    return [*lines, line]
+
+
+def _read(line: str, secured: SecuredQuery, gate: Gate, guard: str, plain: str | None) -> dict[str, Any]:
+    """What one guard reads, from its text."""
+    quote = gate.dialect.quote
+    datasets = [gate.catalog.datasets[name] for name in secured.datasets]
+    names = [each.id for each in datasets if f" FROM {quote(each.schema)}.{quote(each.table)} AS b" in line]
+    return {"guard": guard, "dataset": " or ".join(names), "fenced": plain is None}
+
+
+def _kind(value: object) -> str:
+    kinds = ((bool, "boolean"), (int, "number"), (float, "number"), (Decimal, "number"), (str, "text"), (datetime, "moment"), (date, "date"), (list, "list"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null" if value is None else type(value).__name__.lower())
+
+
+def _cell(value: object) -> str:
+    """A value as a person reads it, on one line."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return readable(value.isoformat() if isinstance(value, date | time) else str(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _right(result: Result) -> list[bool]:
+    """Which columns hold numbers only, and stand on the right."""
+    return [
+        any(_is_number(row[at]) for row in result.rows) and all(row[at] is None or _is_number(row[at]) for row in result.rows)
+        for at in range(len(result.columns))
+    ]
+
+
+def _plain_table(result: Result) -> Iterator[str]:
+    """Aligned text without a frame, for pipes and for terminals without `rich`."""
+    cells = [[readable(name) for name in result.columns], *([_cell(value) for value in row] for row in result.rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(result.columns))]
+    cells.insert(1, ["-" * width for width in widths])
+    right = _right(result)
+    for row in cells:
+        yield "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(row, widths, right, strict=True)).rstrip()
+
+
+def _rich_table(result: Result, terminal: Terminal) -> bool:
+    """Whether `rich` is installed; then the table is printed by it."""
+    try:
+        from rich.console import Console  # noqa: PLC0415 -- an extra
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+    except ImportError:
+        return False
+    table = Table()
+    for name, to_right in zip(result.columns, _right(result), strict=True):
+        table.add_column(Text(readable(name)), justify="right" if to_right else "left", overflow="fold")
+    for row in result.rows:
+        table.add_row(*(Text(_cell(value), style="dim" if value is None else "") for value in row))
+    Console(file=terminal.out).print(table)
+    return True

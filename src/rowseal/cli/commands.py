@@ -1,0 +1,193 @@
+"""Every command and option as data: the parser and docs/reference/cli.md are made of it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from rowseal.cli.ask import explain, query
+from rowseal.cli.inspect import inspect
+from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
+from rowseal.cli.terminal import Options, Terminal
+from rowseal.cli.validate import validate
+
+__all__ = ["ABOUT", "COMMANDS", "Command", "Option", "Usage", "parser"]
+
+ABOUT: Final = "A sealed token goes in, only the permitted rows come out: keys, tokens, configurations and queries, tried by hand."
+_JWS: Final = re.compile(r"ey[\w-]+\.[\w-]*\.[\w-]*")
+
+
+class Usage(Exception):
+    """The command line cannot be read. The message holds the usage and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One argument: its spellings (a name without dashes stands at its place), what it means, and argparse's settings."""
+
+    flags: tuple[str, ...]
+    help: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: `help` is a sentence, `more` what else there is to know, `example` a line that runs as it stands."""
+
+    name: str
+    run: Callable[[Options, Terminal], int]
+    help: str
+    more: str
+    example: str
+    options: tuple[Option, ...]
+    alias: str | None = None
+
+
+def _option(*flags: str, about: str, **settings: Any) -> Option:
+    return Option(flags, about, settings)
+
+
+_JSON: Final = _option("--json", about="print JSON, for scripts", action="store_true")
+_KEPT_OUT: Final = "`-` reads it from standard input and `@file` from a file, so that it does not land in the shell's history"
+_CONFIG: Final = _option("-c", "--config", about="the configuration (default: datasets.yaml)", metavar="FILE", default="datasets.yaml")
+_ASKED: Final = (
+    _CONFIG,
+    _option("--token", about=f"the data access token; {_KEPT_OUT}", metavar="TOKEN", required=True),
+    _option("sql", about="one SELECT; `-` and `@file` as for the token", metavar="SQL"),
+    _option("--params", about="a value for each `:name` in the SQL, as a JSON object or `@file`", metavar="JSON"),
+    _JSON,
+)
+
+COMMANDS: Final = (
+    Command(
+        "keys create",
+        create,
+        "Make a key pair for signing tokens.",
+        "Writes PREFIX-private.pem (mode 0600) and PREFIX-public.pem. A file that exists is never overwritten.",
+        "rowseal keys create --prefix vizzly",
+        (
+            _option("--out", about="folder for the two files (default: the current one)", metavar="DIR", default="."),
+            _option("-p", "--prefix", about="how their names begin (default: vizzly)", metavar="PREFIX", default="vizzly"),
+            _option("--algorithm", about="what the key will sign with (default: ES256)", choices=ALGORITHMS, default="ES256"),
+            _JSON,
+        ),
+        alias="create-key-pair",
+    ),
+    Command(
+        "keys thumbprint",
+        name_keys,
+        "Print the RFC 7638 thumbprint of each key in a file.",
+        "It is the `kid` by which a token names its key. Takes PEM, a JWK or a JWKS; of a private key it names the public half.",
+        "rowseal keys thumbprint vizzly-public.pem",
+        (_option("file", about="the file, or `-` for standard input", metavar="FILE"), _JSON),
+    ),
+    Command(
+        "access-tokens",
+        access_tokens,
+        "Sign a dashboard access token and a data access token.",
+        "Prints the JSON object that the host application hands to a dashboard. Name the place by `-p`, or by the older `-o` and `-d`.\n"
+        "Without `--data-set-ids` and `--secure-filters` the token grants everything unfiltered, which is for development only.",
+        "rowseal access-tokens -p prj_shop -u anna --data-set-ids orders "
+        """--secure-filters '{"orders": [[{"field": "tenant", "op": "=", "value": 1}]]}' --config datasets.yaml > tokens.json""",
+        (
+            _option("-o", "--organisation-id", about="the organisation (older tokens)", metavar="ID"),
+            _option("-d", "--dashboard-id", about="the dashboard, with `-o`", metavar="ID"),
+            _option("-p", "--project-id", about="the project", metavar="ID"),
+            _option("--parent-dashboard-ids", about="dashboards with `-p`, joined by commas", metavar="IDS"),
+            _option("-u", "--user-reference", about="who the tokens are for, in the host's own words", metavar="REFERENCE", required=True),
+            _option("-t", "--type", about="what the dashboard may do (default: standard)", choices=("admin", "standard", "editor"), default="standard"),
+            _option("-pk", "--private-key", about="PEM file, or `-` (default: vizzly-private.pem)", metavar="FILE", default="vizzly-private.pem"),
+            _option("--algorithm", about="for RSA keys, which can sign with several (default: RS256)", choices=ALGORITHMS),
+            _option("--data-set-ids", about="ids joined by commas, or `*` for every dataset (default: `*`)", metavar="IDS", default="*"),
+            _option("--secure-filters", about="JSON object, dataset id to `[[A, B], [C]]`, (A and B) or C; or `@file`", metavar="JSON"),
+            _option("--parameters", about="JSON object that is signed as `parameters`; or `@file`", metavar="JSON"),
+            _option("--ttl", about="life in minutes (default: 15)", metavar="MINUTES", type=float, default=15.0),
+            _option("--scope", about="scope of the dashboard token (default: read_write)", choices=("read", "read_write"), default="read_write"),
+            _option("-c", "--config", about="sign only what this configuration accepts", metavar="FILE"),
+        ),
+    ),
+    Command(
+        "inspect",
+        inspect,
+        "Show what a token says, whether it would be accepted, and what looks like a mistake.",
+        "Values stay withheld. Without `--config` the form and the times are judged, and nothing is proven about who signed.",
+        "rowseal inspect --config datasets.yaml - < tokens.json",
+        (
+            _option("token", about=f"the token; {_KEPT_OUT}", metavar="TOKEN"),
+            _option("-c", "--config", about="judge by this configuration: signature, times, and each dataset", metavar="FILE"),
+            _option("--at", about="judge as of this moment, as `2026-01-31T12:00:00Z` (default: now)", metavar="ISO"),
+            _option("--show-values", about="show the values of claims and filters", action="store_true"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "validate",
+        validate,
+        "Load configurations as a server would, and list every problem with its place.",
+        "Asks the database and reads the keys. Says what was loaded when all is well.",
+        "rowseal validate datasets.yaml",
+        (_option("files", about="the files (default: datasets.yaml)", metavar="FILE", nargs="*"), _JSON),
+    ),
+    Command(
+        "explain",
+        explain,
+        "Show the SQL that the database would get for a query under a token. Nothing runs.",
+        "Says for each read whether it is fenced: whether the filter must have run before the query's own expressions do.",
+        "rowseal explain --token @tokens.json 'SELECT region, SUM(amount) AS total FROM orders GROUP BY region'",
+        _ASKED,
+    ),
+    Command(
+        "query",
+        query,
+        "Run a query under a token and print the permitted rows.",
+        "With every wall of the server: the same checks, limits and refusals.",
+        """rowseal query --token @tokens.json 'SELECT COUNT(*) AS orders FROM orders WHERE amount > :least' --params '{"least": 1000}'""",
+        _ASKED,
+    ),
+)
+
+
+_Formatter: Final = argparse.RawDescriptionHelpFormatter
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse quotes what it cannot place, and that may be a token
+        raise Usage(f"{self.format_usage()}{self.prog}: {_JWS.sub('<token>', message)}; see `{self.prog} --help`")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line: options in a namespace whose `command` is the Command. Raises Usage."""
+    top = _Parser(prog="rowseal", description=ABOUT, epilog="each command has its own --help, with an example", allow_abbrev=False, formatter_class=_Formatter)
+    top.add_argument("--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    groups: dict[str, Any] = {}
+    for command in COMMANDS:
+        *group, name = command.name.split()
+        within = commands
+        for each in group:
+            if each not in groups:
+                about = "Key pairs for signing tokens."
+                groups[each] = _new(commands.add_parser, each, help=about, description=about).add_subparsers(
+                    metavar="COMMAND", parser_class=_Parser, required=True
+                )
+            within = groups[each]
+        _add(within, name, command)
+        if command.alias is not None:
+            _add(commands, command.alias, command, about=f"The same as `{command.name}`.")
+    return top
+
+
+def _add(commands: Any, name: str, command: Command, about: str | None = None) -> None:
+    added = _new(commands.add_parser, name, help=about or command.help, description=f"{command.help}\n{command.more}", epilog=f"example:\n  {command.example}")
+    for option in command.options:
+        added.add_argument(*option.flags, help=option.help.replace("%", "%%"), **option.settings)
+    added.set_defaults(command=command)
+
+
+def _new(make: Callable[..., Any], name: str, **settings: Any) -> Any:
+    # no abbreviations: what a script writes today must not mean another option tomorrow
+    return make(name, allow_abbrev=False, formatter_class=_Formatter, **settings)

@@ -1,0 +1,150 @@
+"""`keys` and `access-tokens`: key pairs are made, named and signed with. A private key is read or written, never shown."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
+
+from rowseal.catalog.load import Configuration, load
+from rowseal.claims import KeyFacts
+from rowseal.cli.terminal import OK, Failed, Options, Terminal
+from rowseal.grants import read_grant
+from rowseal.keys import pin_algorithm, read_public_keys, thumbprint
+from rowseal.signing import PrivateKey, Signer
+from rowseal.tokens import Verifier
+
+__all__ = ["ALGORITHMS", "access_tokens", "create", "name_keys"]
+
+ALGORITHMS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
+_CURVES: Final[dict[str, ec.EllipticCurve]] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+_FACTS: Final = KeyFacts("named", "vizzly")
+_RSA_BITS: Final = 3072  # as strong as P-256 (NIST SP 800-57 part 1, table 2)
+
+
+def create(options: Options, terminal: Terminal) -> int:
+    """`keys create`: write a new key pair; nothing that exists is touched."""
+    folder, prefix = Path(options.out), options.prefix
+    if not prefix or not prefix.isprintable() or Path(prefix).name != prefix:
+        raise Failed("`--prefix` must be the beginning of a file name, without a folder: write that to `--out`")
+    private, public = folder / f"{prefix}-private.pem", folder / f"{prefix}-public.pem"
+    for path in (private, public):
+        if os.path.lexists(path):
+            raise Failed(f"`{path}` exists already and is not overwritten: choose another `--prefix` or `--out`")
+    key = _new_key(options.algorithm)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_new(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    try:
+        _write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+    except OSError:
+        private.unlink()
+        raise
+    name = thumbprint(key.public_key())
+    if options.json:
+        terminal.facts({"private_key_file": str(private), "public_key_file": str(public), "algorithm": options.algorithm, "thumbprint": name})
+        return OK
+    terminal.say(f"private key  {private}  (only you can read it; it belongs on the server that signs, and nowhere else)")
+    terminal.say(f"public key   {public}")
+    terminal.say(f"algorithm    {options.algorithm}")
+    terminal.say(f"thumbprint   {name}")
+    pinned = "" if pin_algorithm(key.public_key()) == options.algorithm else f", algorithm: {options.algorithm}"
+    terminal.say(f"\nin datasets.yaml, under `tokens:` and `keys:`\n  - {{id: {prefix}, public_key_file: {public.name}{pinned}}}")
+    return OK
+
+
+def name_keys(options: Options, terminal: Terminal) -> int:
+    """`keys thumbprint`: the RFC 7638 name of each key in a file, which signers write as `kid`."""
+    text = terminal.text("-", "the key") if options.file == "-" else terminal.file(options.file)
+    if "PRIVATE KEY-----" in text:
+        terminal.note("note: this is a private key; rowseal is given its public half, which has the same thumbprint")
+        text = _public_half(text)
+    found = read_public_keys(text, facts=_FACTS)
+    if options.json:
+        terminal.facts([{"thumbprint": key.thumbprint, "algorithm": key.algorithm} for key in found])
+    for key in () if options.json else found:
+        terminal.say(key.thumbprint)
+    return OK
+
+
+def access_tokens(options: Options, terminal: Terminal) -> int:
+    """`access-tokens`: sign a dashboard access token and a data access token, as a host application would."""
+    ids = "*" if options.data_set_ids == "*" else options.data_set_ids.split(",")
+    filters = terminal.json(options.secure_filters, "--secure-filters")
+    configuration = None if options.config is None else load(options.config)
+    signer = Signer(
+        _private_key(options.private_key, terminal),
+        options.ttl,
+        algorithm=options.algorithm,
+        catalog=None if configuration is None else configuration.catalog,
+        clock=terminal.clock,
+    )
+    tokens = signer.generate_tokens(
+        user_reference=options.user_reference,
+        data_set_ids=ids,
+        secure_filters=filters,
+        access_type=options.type,
+        scope=options.scope,
+        organisation_id=options.organisation_id,
+        dashboard_id=options.dashboard_id,
+        project_id=options.project_id,
+        parent_dashboard_ids=None if options.parent_dashboard_ids is None else options.parent_dashboard_ids.split(","),
+        parameters=None if options.parameters is None else terminal.json(options.parameters, "--parameters"),
+    )
+    if configuration is not None:
+        _require_accepted(tokens["dataAccessToken"], configuration, terminal)
+    if ids == "*" and not any(filters.values()):
+        terminal.note(
+            "warning: this token grants every dataset without a filter, which some engines take as full read access: for development only\n"
+            "         rowseal refuses each dataset that is not public, unless the key is marked `development: true`"
+        )
+    terminal.facts(tokens)
+    return OK
+
+
+def _require_accepted(token: str, configuration: Configuration, terminal: Terminal) -> None:
+    """Raises TokenRefused where the verifier of this configuration would: a token that nobody takes is not printed."""
+    verifier = Verifier(configuration.token_rules, token_bytes=configuration.catalog.limits.body_token_bytes)
+    claims = verifier.verify(token, now=terminal.clock())
+    read_grant(claims, verifier.rules_of(claims))
+
+
+def _private_key(path: str, terminal: Terminal) -> str:
+    if path == "-":
+        return terminal.text("-", "the private key")
+    text = terminal.file(path)
+    if os.name == "posix" and stat.S_IMODE(Path(path).stat().st_mode) & 0o077:
+        terminal.note(f"warning: others on this machine may read `{path}`: chmod 600 it")
+    return text
+
+
+def _public_half(private: str) -> str:
+    try:
+        key = load_pem_private_key(private.encode("utf-8", "replace"), password=None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Failed("the private key cannot be read: it must be one PEM block that is not encrypted") from None
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
+def _new_key(algorithm: str) -> PrivateKey:
+    if algorithm == "EdDSA":
+        return Ed25519PrivateKey.generate()
+    if algorithm in _CURVES:
+        return ec.generate_private_key(_CURVES[algorithm])
+    return rsa.generate_private_key(65537, _RSA_BITS)
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    # Created with its final mode: a chmod afterwards would leave a moment in which others could open it.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
