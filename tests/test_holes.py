@@ -602,6 +602,44 @@ def test_a_value_of_another_type_than_declared_passes_no_filter(tmp_path: Path, 
         assert rows == ((1,),)
 
 
+@pytest.mark.parametrize(
+    ("text_format", "good", "bad"), [("%Y*%m*%d", "2024*06*01", "2024xx06xx01"), ("[%Y]%m-%d", "[2024]06-01", "206-01"), ("%Y'%m'%d", "2024'06'01", "unknown")]
+)
+def test_a_format_is_text_and_no_pattern(tmp_path: Path, text_format: str, good: str, bad: str) -> None:
+    """G1: what stands between the parts of a date is that character, whatever GLOB or a string literal makes of it."""
+    dates = {"id": "t", "table": "t", "fields": [{"id": "id", "type": "number"}, {"id": "d", "type": "date", "format": text_format}]}
+    kept, dropped = (text.replace("'", "''") for text in (good, bad))
+    plan = Plan(
+        datasets=[dates],
+        filters={"t": [[{"field": "d", "op": ">", "value": "2024-01-01"}]]},
+        make=["CREATE TABLE t (id integer PRIMARY KEY, d text)"],
+        permitted=[f"INSERT INTO t VALUES (1, '{kept}')"],
+        full=[f"INSERT INTO t VALUES (2, '{dropped}')"],
+    )
+    with ExitStack() as exits:
+        assert _sqlite(tmp_path, plan, exits).ask("SELECT id FROM t").rows == ((1,),)
+
+
+@pytest.mark.parametrize(("op", "value"), [("!=", True), ("is_not_one_of", [True])])
+def test_an_integer_that_is_no_truth_value_passes_no_filter(tmp_path: Path, op: str, value: Any) -> None:
+    """G1, G4: 2 in a boolean column is neither true nor false."""
+    flags = {"id": "t", "table": "t", "fields": [{"id": "id", "type": "number"}, {"id": "b", "type": "boolean"}]}
+    plan = Plan(
+        datasets=[flags],
+        filters={"t": [[{"field": "b", "op": op, "value": value}]]},
+        make=["CREATE TABLE t (id integer PRIMARY KEY, b boolean)"],
+        permitted=["INSERT INTO t VALUES (1, 0)"],
+        full=["INSERT INTO t VALUES (2, 2)"],
+    )
+    with ExitStack() as exits:
+        assert _sqlite(tmp_path, plan, exits).ask("SELECT id FROM t").rows == ((1,),)
+
+
+def test_brackets_around_one_table_change_nothing(file: Trial) -> None:
+    """G1: SQLite loses the alias of a table in brackets that is joined by NATURAL, so `(t)` must not become `(guard AS t)`."""
+    file.holds("SELECT t.i FROM parts AS p NATURAL LEFT JOIN (t) WHERE t.i <> p.id")
+
+
 # -- the witness, the file
 
 
