@@ -39,6 +39,8 @@ class NaiveEngine:
         if self._binding == "text":
             return connection.execute(text(sql), params).all()
         if self._binding == "driver":
+            if connection.dialect.name == "sqlite" and "$1" in sql:  # to sqlite3 these are names, for which Python 3.12 and later want no list
+                params = {str(position): value for position, value in enumerate(params, 1)}
             return connection.exec_driver_sql(sql, params if isinstance(params, dict) else tuple(params)).all()
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
