@@ -200,7 +200,10 @@ def test_the_readme_s_gate_answers_as_the_readme_says(readme: Path, monkeypatch:
     signed = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True, check=True).stdout.strip()
     made = runpy.run_path("engine.py")
     try:
-        (start,) = _fences("README.md", "sh")
+        start, by_hand = _fences("README.md", "sh")
+        for line in by_hand.strip().splitlines():
+            command = line.replace(".venv/bin/rowseal", "PYTHON -m rowseal.cli").replace(".venv/bin/python", "PYTHON").replace("PYTHON", sys.executable)
+            assert subprocess.run(command, shell=True, capture_output=True, check=True).stdout
         assert "uvicorn engine:app" in start
         assert "python host.py" in start
         asked = re.search(r"-d '(.*)'", start)

@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from rowseal.catalog import Storage
 from rowseal.errors import QueryRefused
+from rowseal.sql.admit import position
 from rowseal.sql.admitted import AGGREGATES
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.names import MIXED, Column, Names
@@ -69,10 +70,17 @@ _COMPARABLE: Final = (*_CASTABLE, frozenset({Storage.DATE, Storage.TIMESTAMP, St
 
 def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> bool:
     """Whether any exposed part of the query could raise. `params` are the values of the bearer's parameters."""
-    if names.aliased or (dialect.name == "postgres" and not all(_alike(pair, _CASTABLE) for pair in names.merges)):
-        return True
     judge = _Judge(names, dialect, params)
-    return any(type(node) not in _PLAIN and not judge.infallible(node) for root in _exposed(tree, dialect) for node in root.walk())
+    exposed = [node for root in _exposed(tree, dialect) for node in root.walk()]
+    safe = not names.aliased
+    # All of them are judged, whatever the first has shown: some are refused, fenced or not.
+    if dialect.name == "postgres":
+        _alike([names.whatever(node) for node in exposed if isinstance(node, exp.Column)])  # however texts of two collations meet
+        for pair in names.merges:
+            safe &= _alike(pair, _CASTABLE)
+    for node in exposed:
+        safe &= type(node) in _PLAIN or judge.infallible(node)
+    return not safe
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
@@ -174,6 +182,9 @@ class _Judge:
         PostgreSQL also raises for a column of a nondeterministic collation, SQLite for a pattern beyond its limit of length.
         """
         pattern = node.args.get("expression")
+        if self.dialect.name == "postgres" and isinstance(pattern, exp.Column) and self.names.whatever(pattern).storage is None:
+            # It may be a constant of a sub-query, which the planner of PostgreSQL 17 tries on statistics.
+            raise QueryRefused("construct_refused", "a pattern is a string, a parameter or a column of a dataset", **position(node))
         if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this or len(pattern.this) > MAX_PATTERN:
             return False
         return self.dialect.name == "sqlite" or self.names.whatever(node.this).bytewise

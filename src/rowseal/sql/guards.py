@@ -202,6 +202,7 @@ def _of_its_type(field: Field, column: str) -> Iterator[str]:
         yield f"TYPEOF({column}) IN ('integer', 'real')"
     elif field.storage is Storage.BOOLEAN:
         yield f"TYPEOF({column}) = 'integer'"
+        yield f"{column} IN (0, 1)"
     else:
         yield f"TYPEOF({column}) = 'text'"
         if field.format is not None:
@@ -209,8 +210,9 @@ def _of_its_type(field: Field, column: str) -> Iterator[str]:
 
 
 def _glob(text_format: str) -> str:
-    """Texts of a strftime format, as a pattern: each part has its digits."""
-    return re.sub("%(.)", lambda part: "[0-9]" * _DIGITS[part[1]], text_format)
+    """Texts of a strftime format, as a pattern in SQL: each part has its digits, all else is what it is."""
+    pattern = re.sub("%(.)|([*?[])", lambda part: "[0-9]" * _DIGITS[part[1]] if part[1] else f"[{part[2]}]", text_format)
+    return pattern.replace("'", "''")
 
 
 def _postgres_type(condition: Condition) -> str:

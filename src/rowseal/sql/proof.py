@@ -66,9 +66,10 @@ _WITH_TWIN: Final = {"sqlite": frozenset({Operator.EQ}), "postgres": frozenset({
 # SQLite: what a value must be beside the condition itself, unless the condition is an equality, which says it.
 _TYPED: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("integer", "decimal", "float"), ("TYPEOF(c) IN ('integer', 'real')",)),
-    "boolean": ("TYPEOF(c) = 'integer'",),
+    "boolean": ("TYPEOF(c) = 'integer'", "c IN (0, 1)"),
     **dict.fromkeys(("text", "enum", "text_date", "text_timestamp"), ("TYPEOF(c) = 'text'",)),
 }
+_TEXTUAL: Final = {"%Y": "[0-9][0-9][0-9][0-9]", "%f": "[0-9]" * 6, "*": "[*]", "?": "[?]", "[": "[[]", "'": "''"}  # other parts have two digits
 _AS_TEXT: Final = 'CAST(c AS TEXT) COLLATE "C"'
 _BOUND_AS: Final[Mapping[str, str]] = {
     "bool": "BOOLEAN",
@@ -111,7 +112,7 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> fro
     if any(name.this != "value" and not name.args.get("quoted") for name in _names(body)) or any(node.comments for node in body.walk()):
         fail("a name in a guard stands without quotes, or a comment in it")
     reader = _GuardReader(dialect)
-    reader.table(body.args["from_"].this, rows, "b")
+    reader.table(body.args.get("from_"), rows, "b")
     handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
     if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(body.expressions):
         fail("a guard hands on other columns than the visible ones")
@@ -142,8 +143,8 @@ class _GuardReader:
         self.parents = 0
         self.reads: set[tuple[str, str]] = set()
 
-    def table(self, node: exp.Expr, rows: Rows, alias: str) -> None:
-        dataset = rows.dataset
+    def table(self, from_: exp.Expr | None, rows: Rows, alias: str) -> None:
+        dataset, node = rows.dataset, from_.this if from_ is not None else exp.Null()
         plain = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
         if not plain or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
             fail("a guard reads another table than its dataset's")
@@ -179,8 +180,9 @@ class _GuardReader:
             fail("a parent's sub-query holds more than a table and conditions")
         self.parents += 1
         parent = f"p{self.parents}"
-        self.table(query.args["from_"].this, part.parent, parent)
-        conjuncts = list(_conjuncts(query.args["where"].this))
+        self.table(query.args.get("from_"), part.parent, parent)
+        where = query.args.get("where")
+        conjuncts = list(_conjuncts(where.this)) if where is not None else []
         for own, theirs in part.on:
             node = conjuncts.pop(0) if conjuncts else exp.Null()
             columns = {(parent, theirs.column): "p", (alias, own.column): "c"}
@@ -231,8 +233,7 @@ def _forms(condition: Condition, dialect: str) -> Iterator[str]:
     if dialect == "sqlite" and condition.op not in (Operator.EQ, Operator.IS_ONE_OF, *_NULL):
         yield from _TYPED[field.storage.value]
         if field.format is not None:
-            digits = {"%Y": 4, "%f": 6}
-            yield "c GLOB '" + "".join(part if part[0] != "%" else "[0-9]" * digits.get(part, 2) for part in re.findall("%.|[^%]", field.format)) + "'"
+            yield "c GLOB '" + "".join(_TEXTUAL.get(part) or ("[0-9][0-9]" if part[0] == "%" else part) for part in re.findall("%.|[^%]", field.format)) + "'"
     if condition.op in _WITH_TWIN[dialect] and exact != "c" and field.storage != "enum":
         yield from (form.format(x="c", k=kind) for form in _FORMS[dialect][condition.op])
     yield from (form.format(x=exact, t=_AS_TEXT, k=kind) for form in _FORMS[dialect][condition.op])

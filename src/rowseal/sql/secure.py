@@ -127,6 +127,10 @@ def _refer(node: exp.Table, name: str) -> None:
         alias.set("this", node.this)
     node.set("this", exp.Identifier(this=name, quoted=True))
     node.set("db", None)
+    brackets = node.parent
+    while isinstance(brackets, exp.Subquery) and not node.args.get("joins") and not brackets.args.get("alias") and not brackets.args.get("joins"):
+        brackets.replace(node)  # SQLite forgets the alias of a table in brackets
+        brackets = node.parent
 
 
 def _rename(cte: Cte, number: int, dialect: Dialect) -> None:
