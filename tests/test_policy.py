@@ -252,7 +252,7 @@ def test_a_field_is_found_by_its_unique_name_too() -> None:
     ],
 )
 def test_ungranted_and_unknown_are_told_in_the_same_words(applied: Policy) -> None:
-    ungranted, unknown = refusal(applied, ORDERS), applied.unknown("no_such")
+    ungranted, unknown = refusal(applied, ORDERS), applied.unknown()
     assert (ungranted.code, ungranted.status, ungranted.detail, ungranted.hint) == (unknown.code, unknown.status, unknown.detail, unknown.hint)
     assert ungranted.code == "dataset_unknown"
     assert "orders" not in str(ungranted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from policies import TENANT_ONE, draft, policy
 from rowseal.errors import OurBug
-from rowseal.policy import Policy
+from rowseal.filters import Operator
+from rowseal.policy import AllOf, Condition, Policy
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, SecuredQuery
 from rowseal.sql.witness import attest
 
@@ -223,6 +225,22 @@ def test_a_policy_of_another_bearer_is_noticed() -> None:
     written = draft(QUERIES["plain"], theirs)
     with pytest.raises(OurBug):
         attest(written, Policy(mine.grant, theirs.catalog))
+
+
+@pytest.mark.parametrize("second", [6, Decimal("6.5")])
+def test_one_cast_stands_for_values_of_one_type(second: Any) -> None:
+    """6.5 cast to a whole number is 7: what writes the guard and what proves it would both go by the first value."""
+    given = policy("postgres", _filters("between", [1, 6], "amount"))
+    dataset = given.catalog.datasets["orders"]
+    rows = given.rows(dataset)
+    given._permitted["orders"] = replace(rows, predicate=AllOf((Condition(dataset.fields[4], Operator.BETWEEN, (1, second)),)))
+    written = draft(QUERIES["plain"], given)
+    if second == 6:
+        attest(written, given)
+        return
+    with pytest.raises(OurBug) as noticed:
+        attest(written, given)
+    assert noticed.value.internal == "witness: the values of a condition are of several types"
 
 
 def test_nothing_but_the_witness_makes_a_secured_query() -> None:

@@ -76,10 +76,9 @@ class Policy:
         self.catalog = catalog
         self._permitted: dict[str, Rows] = {}
 
-    def unknown(self, name: str) -> AccessRefused:
+    def unknown(self) -> AccessRefused:
         """The refusal for a name that no granted dataset has."""
         # INVARIANT: the answer for an ungranted dataset and for one that does not exist is the same, so the name has no part in it.
-        del name
         return AccessRefused("dataset_unknown")
 
     def rows(self, dataset: Dataset) -> Rows:
@@ -92,7 +91,7 @@ class Policy:
         if known is not None and known.dataset is dataset:
             return known
         if not self.grant.grants(dataset.id) or self.catalog.datasets.get(dataset.id) is not dataset:
-            raise self.unknown(dataset.sql_name)
+            raise self.unknown()
         parts: list[Predicate] = []
         branches = self._branches(dataset)
         if branches is None:

@@ -21,7 +21,8 @@ from sqlalchemy.exc import ArgumentError
 from rowseal.catalog import Catalog, FunctionRules, Limits
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry, read
-from rowseal.catalog.reflection import Unreachable, ascii_lower, reflect
+from rowseal.catalog.names import ascii_lower
+from rowseal.catalog.reflection import Unreachable, reflect
 from rowseal.catalog.resolve import check_names, resolve, table_of
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts

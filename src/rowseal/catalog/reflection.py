@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rowseal.catalog import FieldType, Storage
+from rowseal.catalog.names import ascii_lower
 
 __all__ = ["Column", "Reflection", "Relation", "Unfitting", "Unreachable", "reflect", "store"]
 
@@ -77,11 +78,6 @@ def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) 
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------------------------
-
-
-def ascii_lower(name: str) -> str:
-    """SQLite's own folding of names: A to Z and nothing else."""
-    return "".join(chr(ord(each) + 32) if "A" <= each <= "Z" else each for each in name)
 
 
 def _sqlite(connection: Connection, wanted: Collection[tuple[str | None, str]]) -> Reflection:

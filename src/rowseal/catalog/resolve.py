@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 
 from rowseal.catalog import Dataset, Field, FieldType, Storage
 from rowseal.catalog.document import DatasetEntry, FieldEntry
-from rowseal.catalog.reflection import Reflection, Relation, Unfitting, ascii_lower, store
+from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower
+from rowseal.catalog.reflection import Reflection, Relation, Unfitting, store
 from rowseal.catalog.rules import Rules
 from rowseal.catalog.text import Findings, Path, nearest
 
 __all__ = ["check_names", "resolve", "table_of"]
 
-_RESERVED: Final = ("__g", "__u", "__ok")
 # Only directives of fixed width that mean the same in every locale.
 _FORMAT: Final = re.compile(r"(?:%[YmdHMSf]|[^%\x00-\x1f])+")
 _FORMATS: Final = {Storage.TEXT_DATE: "%Y-%m-%d", Storage.TEXT_TIMESTAMP: "%Y-%m-%d %H:%M:%S"}
@@ -64,7 +64,7 @@ def _check_unique(entries: Sequence[tuple[Path, DatasetEntry | FieldEntry]], fin
 
 
 def _check_sql_name(name: str, path: Path, findings: Findings) -> None:
-    if ascii_lower(name).startswith(_RESERVED):
+    if ascii_lower(name).startswith(RESERVED_PREFIXES):
         findings.add(path, "begins with two underscores and g, u or ok, which rowseal uses itself; write another `sql_name:`")
     if len(name.encode()) > _NAME_BYTES:
         findings.add(path, f"is longer than {_NAME_BYTES} bytes, which databases cut; write a shorter `sql_name:`")

@@ -18,9 +18,10 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 from sqlglot.tokenizer_core import Token
 
 from rowseal.catalog import FunctionRules, Limits
+from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower
 from rowseal.errors import QueryRefused
-from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, RESERVED_PREFIXES, TIME_UNITS, Arguments
-from rowseal.sql.dialects import Dialect, ascii_lower
+from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, TIME_UNITS, Arguments
+from rowseal.sql.dialects import Dialect
 from rowseal.sql.sieve import CONTROL, words
 
 __all__ = ["ParsedQuery", "Place", "admit", "position"]
@@ -154,9 +155,9 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
                     if binds:
                         _unmistakable(node, member)
                     stack.append((member, deeper))
-                elif isinstance(member, str) and kind not in _TEXTUAL:
+                elif kind not in _TEXTUAL and member is not True and type(member) is not exp.DType:
                     words = arguments[name]
-                    if words is None or member.upper() not in words:
+                    if words is None or not isinstance(member, str) or member.upper() not in words:
                         raise QueryRefused("construct_refused", f"`{_spoken(node)}` of this kind is not accepted", **position(node))
     return found
 

@@ -11,13 +11,11 @@ from typing import Final, TypeAlias
 
 from sqlglot import exp
 
-__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "RESERVED_PREFIXES", "TIME_UNITS", "Arguments"]
+__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "TIME_UNITS", "Arguments"]
 
 Words: TypeAlias = frozenset[str]
 # argument name -> the words it may be (upper case), or None where its value is checked as a node of its own
 Arguments: TypeAlias = Mapping[str, Words | None]
-
-RESERVED_PREFIXES: Final = ("__g", "__u", "__ok")
 
 TIME_UNITS: Final = frozenset(
     "MICROSECOND MICROSECONDS MILLISECOND MILLISECONDS SECOND SECONDS MINUTE MINUTES HOUR HOURS DAY DAYS WEEK WEEKS MONTH MONTHS QUARTER YEAR YEARS "

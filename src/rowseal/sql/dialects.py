@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 
-__all__ = ["DIALECTS", "Dialect", "ascii_lower"]
+from rowseal.catalog.names import ascii_lower
 
-_UPPER_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-
-
-def ascii_lower(name: str) -> str:
-    """A-Z only: neither database folds other letters, and `str.lower` would (U+212A KELVIN SIGN becomes k)."""
-    return name.lower() if name.isascii() else name.translate(_UPPER_TO_LOWER)
+__all__ = ["DIALECTS", "Dialect"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from typing import Final, NamedTuple, TypeAlias
 from sqlglot import exp
 
 from rowseal.catalog import Dataset, Storage
+from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
 from rowseal.policy import Rows
 from rowseal.sql.admit import position
-from rowseal.sql.dialects import Dialect, ascii_lower
+from rowseal.sql.dialects import Dialect
 
 __all__ = ["MIXED", "NOTHING", "Column", "Columns", "Cte", "DatasetLookup", "Joined", "Names", "Occurrence", "Scope", "With", "output_name"]
 

@@ -192,6 +192,9 @@ class _GuardReader:
 
     def condition(self, remaining: Iterator[exp.Expr], condition: Condition, alias: str) -> None:
         """The next conjuncts are, word for word, what the operator looks like on this column with the next binds."""
+        # INVARIANT: on PostgreSQL one cast stands for all values of a condition, so they are of one type: 6.5 as a whole number would be 7.
+        if self.dialect == "postgres" and len({type(value) for value in condition.values}) > 1:
+            fail("the values of a condition are of several types")
         count = 1 if condition.op in _LISTS else len(condition.values)
         names = {f"g1_{self.binds + index}": f"v{index}" for index in range(count)}
         self.binds += count

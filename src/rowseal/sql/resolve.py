@@ -248,7 +248,7 @@ class _Resolver:
         dataset = self.datasets.find(node)
         try:
             if dataset is None:
-                raise self.policy.unknown(node.name)
+                raise self.policy.unknown()
             rows = self.policy.rows(dataset)
         except AccessRefused as refusal:
             raise AccessRefused(refusal.code, refusal.detail, hint=refusal.hint, **position(node)) from refusal

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from sqlglot.errors import ErrorLevel, SqlglotError
@@ -76,8 +77,18 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     if not sql.isascii():
         _refuse_invisible(sql, tokens)
     _refuse_nesting(tokens, dialect, limits)
+    _refuse_glued(sql, tokens)
     _refuse_misread(tokens, dialect)
     return tokens
+
+
+def _refuse_glued(sql: str, tokens: list[Token]) -> None:
+    """`1_000` is 1 under the name `_000` to the parser and a thousand to newer databases; `1e5x`, `0o7` and `1.a` are no better."""
+    for token, after in pairwise(tokens):
+        if token.token_type is TokenType.NUMBER and after.start == token.end + 1:
+            first = sql[after.start]
+            if first.isalnum() or first in "_.$" or not first.isascii():
+                raise _misread("sql_syntax", "a number is followed by a letter, underscore or point", "put a space after it, or write its digits alone", after)
 
 
 def _refuse_invisible(sql: str, tokens: list[Token]) -> None:
