@@ -147,6 +147,14 @@ def test_a_body_token_counts_only_on_the_paths_that_are_configured_for_it(front:
     assert dict(spy.scopes[0]["headers"])[b"content-length"] == str(len(spy.bodies[0])).encode()
 
 
+def test_a_number_of_a_body_that_held_a_token_keeps_its_digits(front: Front) -> None:
+    """A double would make Infinity of the one, which is no JSON, and another number of the other."""
+    app, spy = gated(front, body_token_paths=["/api"])
+    numbers = '"n":1E+310,"d":0.10000000000000000001'
+    assert ask(app, "/api", body=f'{{{numbers},"integritySignature":"{front.token()}"}}'.encode()).status == 200
+    assert spy.bodies[0].decode() == f"{{{numbers}}}"
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

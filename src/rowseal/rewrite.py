@@ -20,7 +20,7 @@ from uuid import UUID
 from rowseal.claims import Json
 from rowseal.errors import AccessRefused, BudgetExceeded, EngineFailed, QueryRefused
 from rowseal.sql import ParamStyle, SecuredQuery
-from rowseal.strict import Malformed, json_object
+from rowseal.strict import Malformed, json_object, json_text
 from rowseal.transport import BODY_DEPTH, Headers, OpenPaths
 
 __all__ = ["Ask", "EngineReply", "Rewrite", "check_request", "engine_headers"]
@@ -99,7 +99,7 @@ class Rewrite:
         _unmistakable(text, query, self.paramstyle)
         carried = {name: _carried(value, name, query.dialect) for name, value in query.params.items()}
         params = carried if isinstance(binds, dict) else [carried[name] for name in query.names]
-        members = [f"{json.dumps(name)}:{_json(value)}" for name, value in ask.rest.items()]
+        members = [f"{json.dumps(name)}:{json_text(value)}" for name, value in ask.rest.items()]
         members += [f"{json.dumps(self.sql)}:{json.dumps(text)}", f"{json.dumps(self.params)}:{json.dumps(params, allow_nan=False, separators=(',', ':'))}"]
         return f"{{{','.join(members)}}}".encode("ascii")
 
@@ -211,16 +211,3 @@ def _carried(value: Any, name: str, dialect: str) -> Any:
     if dialect != "postgres" or not isinstance(value, int | Decimal | date | UUID):
         raise AccessRefused("value_not_carried")
     return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _json(value: Json) -> str:
-    """As `json.dumps`, with every digit of a Decimal."""
-    match value:
-        case Decimal():
-            return str(value)
-        case list():
-            return f"[{','.join(map(_json, value))}]"
-        case dict():
-            return f"{{{','.join([f'{json.dumps(name)}:{_json(member)}' for name, member in value.items()])}}}"
-        case _:
-            return json.dumps(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from decimal import Decimal
 from json import JSONDecoder
@@ -15,7 +16,7 @@ from typing import Any, Final, NoReturn, cast
 
 from rowseal.claims import Json
 
-__all__ = ["Malformed", "from_base64url", "json_object", "to_base64url"]
+__all__ = ["Malformed", "from_base64url", "json_object", "json_text", "to_base64url"]
 
 # The longest number taken, in characters: 256 bits fit (78 digits), and no number costs more than a few microseconds.
 NUMBER_LENGTH: Final = 80
@@ -75,6 +76,19 @@ def json_object(data: bytes, *, depth: int) -> dict[str, Json]:
     if _SUSPECT_ESCAPE.search(data):
         _check_strings(value)
     return cast("dict[str, Json]", value)
+
+
+def json_text(value: Json) -> str:
+    """What `json_object` read, as JSON again, in ASCII and with every digit of its numbers."""
+    match value:
+        case Decimal():
+            return str(value)
+        case list():
+            return f"[{','.join(map(json_text, value))}]"
+        case dict():
+            return f"{{{','.join([f'{json.dumps(name)}:{json_text(member)}' for name, member in value.items()])}}}"
+        case _:
+            return json.dumps(value)
 
 
 def _check_depth(data: bytes, depth: int) -> None:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from rowseal.errors import CODES, QueryRefused, Refused, TokenRefused
-from rowseal.strict import Malformed, json_object
+from rowseal.strict import Malformed, json_object, json_text
 
 __all__ = ["BODY_FIELDS", "OpenPaths", "header_tokens", "one_token", "problem", "route_path", "split_body", "split_headers", "split_query"]
 
@@ -100,9 +100,7 @@ def split_body(body: bytes) -> tuple[bytes, list[str]]:
             tokens.append(token)
     if not tokens:
         return body, []
-    # Read again with the numbers as JSON's usual readers take them: the strict reading has Decimals, which json does not write.
-    rest = {name: value for name, value in json.loads(body).items() if name not in BODY_FIELDS}
-    return json.dumps(rest, separators=(",", ":")).encode("ascii"), tokens
+    return json_text({name: value for name, value in content.items() if name not in BODY_FIELDS}).encode("ascii"), tokens
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:
