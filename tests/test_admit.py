@@ -7,10 +7,13 @@ import string
 from typing import Any
 
 import pytest
+from sqlglot import exp
 
 from policies import policy, secured
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.errors import QueryRefused
+from rowseal.sql.admit import _walk
+from rowseal.sql.dialects import DIALECTS
 
 BOTH = ("sqlite", "postgres")
 
@@ -289,3 +292,15 @@ def test_limits_of_length_and_parts_come_from_the_configuration() -> None:
 )
 def test_what_is_written_back_as_it_came_is_accepted(expression: str) -> None:
     assert outcome(f"SELECT {expression} FROM orders", "postgres") == "accepted"
+
+
+@pytest.mark.parametrize("surprise", [1, b"ASC", 1.5, exp.Select])
+def test_an_argument_of_a_kind_that_no_parser_gave_so_far_is_refused(surprise: Any) -> None:
+    """What is neither a node, a word nor a yes has not been thought of: it is not skipped."""
+    tree = DIALECTS["sqlite"].grammar.parse("SELECT id FROM orders ORDER BY id DESC")[0]
+    assert isinstance(tree, exp.Query)
+    _walk(tree, DIALECTS["sqlite"], Limits(), FunctionRules())
+    for ordered in tree.find_all(exp.Ordered):
+        ordered.args["desc"] = surprise
+    with pytest.raises(QueryRefused, match="construct_refused"):
+        _walk(tree, DIALECTS["sqlite"], Limits(), FunctionRules())
