@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 import rowseal
@@ -101,6 +104,24 @@ def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: P
         monkeypatch.setattr(opened.database, "execute", together)
         answers = asyncio.run(all_at_once(opened.verify(front.token())))
     assert [answer.rows for answer in answers] == [[(1,), (2,)]] * 60
+
+
+def test_queries_are_secured_while_other_threads_are_busy(front: Front) -> None:
+    """An app's own blocking handlers may use up the threads of the event loop; a path that is rewritten must not wait for them."""
+    access, done = front.gate.verify(front.token()), threading.Event()
+
+    async def beside_the_others() -> rowseal.SecuredQuery:
+        async with anyio.create_task_group() as others:
+            for _ in range(int(anyio.to_thread.current_default_thread_limiter().total_tokens)):
+                others.start_soon(anyio.to_thread.run_sync, done.wait, 20)
+            await anyio.lowlevel.checkpoint()
+            try:
+                with anyio.fail_after(10):
+                    return await access.asecure(ALL)
+            finally:
+                done.set()
+
+    assert anyio.run(beside_the_others).datasets == ("orders",)
 
 
 def test_an_exception_of_a_dependency_is_a_refusal_and_nothing_runs(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:

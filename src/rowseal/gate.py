@@ -146,6 +146,10 @@ class Access:
                 record.result = self._gate.database.execute(query)
             return record.result
 
+    async def asecure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> SecuredQuery:
+        """`secure` in a worker thread, for handlers that run in an event loop."""
+        return await anyio.to_thread.run_sync(self.secure, sql, params, dataset, limiter=self._gate._threads())
+
     async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
         """`execute` in a worker thread, for handlers that run in an event loop."""
         return await anyio.to_thread.run_sync(self.execute, sql, params, dataset, limiter=self._gate._threads())
