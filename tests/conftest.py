@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import servers
+from oracle import Stage
 
 RUN = pytest.StashKey[servers.Run]()
 
@@ -53,6 +54,22 @@ def postgres(postgres_server: servers.Server) -> Iterator[servers.Database]:
 def postgres_url(postgres: servers.Database) -> str:
     """SQLAlchemy URL of this worker's own database, as the owner of its tables."""
     return postgres.owner_url
+
+
+@pytest.fixture(scope="module")
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
+    """The databases that a module asks its questions on, made when first asked for."""
+    made: dict[str, Stage] = {}
+
+    def get(dialect: str) -> Stage:
+        if dialect not in made:
+            database = request.getfixturevalue("postgres") if dialect == "postgres" else None
+            made[dialect] = Stage(dialect, tmp_path_factory.mktemp(f"stage-{dialect}"), database)
+        return made[dialect]
+
+    yield get
+    for each in made.values():
+        each.close()
 
 
 @pytest.fixture

@@ -32,22 +32,6 @@ def _parameters() -> Iterator[Any]:
             yield pytest.param(case, dialect, id=f"{case.id} [{dialect}]", marks=marks)
 
 
-@pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
-    """The databases of this module, made when first asked for."""
-    made: dict[str, Stage] = {}
-
-    def get(dialect: str) -> Stage:
-        if dialect not in made:
-            database = request.getfixturevalue("postgres") if dialect == "postgres" else None
-            made[dialect] = Stage(dialect, tmp_path_factory.mktemp(f"cases-{dialect}"), database)
-        return made[dialect]
-
-    yield get
-    for each in made.values():
-        each.close()
-
-
 @pytest.mark.parametrize(("case", "dialect"), list(_parameters()))
 def test_case(case: Case, dialect: str, stage: Callable[[str], Stage]) -> None:
     """The page says what the bearer gets; G1, G2, G6 and G10 hold."""

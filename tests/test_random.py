@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,22 +12,6 @@ from oracle import Stage
 from strategies import BEARERS, Choices, shrunk, write
 
 EACH = 60
-
-
-@pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
-    """The databases of this module, made when first asked for."""
-    made: dict[str, Stage] = {}
-
-    def get(dialect: str) -> Stage:
-        if dialect not in made:
-            database = request.getfixturevalue("postgres") if dialect == "postgres" else None
-            made[dialect] = Stage(dialect, tmp_path_factory.mktemp(f"random-{dialect}"), database)
-        return made[dialect]
-
-    yield get
-    for each in made.values():
-        each.close()
 
 
 @pytest.mark.parametrize("bearer", BEARERS)
