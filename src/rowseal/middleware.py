@@ -9,16 +9,14 @@ Put CORSMiddleware outside of it (before it in the list), so that refusals carry
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rowseal import decisions
-from rowseal.errors import BudgetExceeded, EngineFailed, OurBug, QueryRefused, Refused
+from rowseal import bodies, decisions
+from rowseal.errors import OurBug, QueryRefused, Refused
+from rowseal.reply import Reply, where
 from rowseal.rewrite import EngineReply, Rewrite, check_request, engine_headers
 from rowseal.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
 
@@ -90,7 +88,7 @@ class GateMiddleware:
         """One connection. Keeps nothing of it on `self`."""
         if scope["type"] == "http":
             with decisions.follow() as trail:
-                await self._http(scope, receive, _Reply(send, trail, head=scope["method"] == "HEAD", timing=self._server_timing))
+                await self._http(scope, receive, Reply(send, trail, head=scope["method"] == "HEAD", timing=self._server_timing))
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -98,10 +96,10 @@ class GateMiddleware:
         else:
             raise NotImplementedError("rowseal passes `http` and `lifespan` only")
 
-    async def _http(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+    async def _http(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         try:
             admitted = await self._admit(scope, receive, reply)
-        except _ClientGone:
+        except bodies.ClientGone:
             return
         except Refused as refusal:
             await reply.refuse(refusal)
@@ -114,7 +112,7 @@ class GateMiddleware:
             await self.app(*admitted)
         except Exception as failure:
             if reply.engine is not None:
-                _log.warning("request %s: the engine behind failed: %s", reply.request_id, _where(failure))
+                _log.warning("request %s: the engine behind failed: %s", reply.request_id, where(failure))
             elif not isinstance(failure, Refused):
                 raise
             elif not reply.finished:
@@ -124,20 +122,20 @@ class GateMiddleware:
         if reply.engine is not None:
             await reply.end(reply.engine)
 
-    async def _admit(self, scope: Scope, receive: Receive, reply: _Reply) -> tuple[Scope, Receive, Send]:
+    async def _admit(self, scope: Scope, receive: Receive, reply: Reply) -> tuple[Scope, Receive, Send]:
         """What the app is called with, if it is: verifies the token, takes it out of the request, bounds the body."""
         path, raw_path = route_path(scope["path"], scope.get("root_path", "")), scope.get("raw_path")
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         state = {name: value for name, value in scope.get("state", {}).items() if name != "rowseal"}
 
         if self._open.opens(path, raw_path):
-            bounded = _bounded(receive, _announced(headers, self._max_body_bytes), self._max_body_bytes, reply)
+            bounded = bodies.bounded(receive, bodies.announced(headers, self._max_body_bytes), self._max_body_bytes, reply)
             return {**scope, "state": state}, bounded, reply.send
         # In place: the server writes its access log from this very scope.
         scope["query_string"], in_query = split_query(scope.get("query_string", b""))
         if _is_preflight(scope["method"], headers):
             # Reaches the app only so that a CORSMiddleware inside can answer. Nothing of substance goes in or comes out with it.
-            return {**scope, "state": state, "query_string": b"", "headers": split_headers(headers, auth_header=True)}, _nothing(receive), reply.send_bare
+            return {**scope, "state": state, "query_string": b"", "headers": split_headers(headers, auth_header=True)}, bodies.nothing(receive), reply.send_bare
 
         rewrite = self._rewrites[path] if self._rewritten.opens(path, raw_path) else None
         takes_body = self._body_token_paths.opens(path, raw_path)
@@ -148,10 +146,10 @@ class GateMiddleware:
             access = self._verify(one_token(found, in_query=in_query))
         if rewrite is not None:
             check_request(scope["method"], scope["query_string"], headers)
-        length = _announced(headers, limit)
-        receive = _bounded(receive, length, limit, reply)
+        length = bodies.announced(headers, limit)
+        receive = bodies.bounded(receive, length, limit, reply)
         if takes_body or rewrite is not None:
-            body = await _read(receive)
+            body = await bodies.read(receive)
             if takes_body:
                 body, in_body = split_body(body)
                 token = one_token(found + in_body, in_query=in_query)
@@ -159,7 +157,7 @@ class GateMiddleware:
             if rewrite is not None:
                 body = await self._secured(rewrite, access, body, reply)
                 headers = engine_headers(headers, body)
-            receive = _replay(body, receive)
+            receive = bodies.replay(body, receive)
             if length is not None:
                 headers = [(name, str(len(body)).encode() if name.lower() == b"content-length" else value) for name, value in headers]
         headers = split_headers(headers, auth_header=self._auth_header)
@@ -172,7 +170,7 @@ class GateMiddleware:
             raise QueryRefused("path_closed")
         return {**scope, "state": {**state, "rowseal": access}, "headers": headers}, receive, reply.send
 
-    async def _secured(self, rewrite: Rewrite, access: Access | None, body: bytes, reply: _Reply) -> bytes:
+    async def _secured(self, rewrite: Rewrite, access: Access | None, body: bytes, reply: Reply) -> bytes:
         """The body with the secured SQL in the place of the bearer's."""
         if access is None:
             raise OurBug("a body was to be rewritten for nobody")
@@ -205,108 +203,6 @@ class GateMiddleware:
 _NO_WEBSOCKET: Final = QueryRefused("path_closed", "websockets are not open here")
 
 
-class _ClientGone(Exception):
-    pass
-
-
-class _Reply:
-    """One answer on its way out. Everything that the app sends passes here.
-
-    `passed`: the app has been called; what an Access refuses to it has been recorded by the gate. `recorded`: so it has been before.
-    `guarded`: with an Access. `refusal` is what the answer must be, whatever the app makes of it:
-    set when the body grows too large while the app reads it, or by what an engine behind answers. `engine`: that answer, on rewritten paths.
-    """
-
-    __slots__ = ("_head", "_send", "_timing", "_trail", "answered", "engine", "finished", "guarded", "passed", "recorded", "refusal", "started")
-
-    def __init__(self, send: Send, trail: decisions.Trail, *, head: bool, timing: bool) -> None:
-        self._send, self._trail, self._head, self._timing = send, trail, head, timing
-        self.refusal: Refused | None = None
-        self.engine: EngineReply | None = None
-        self.passed = False
-        self.recorded = False
-        self.guarded = False
-        self.started = False
-        self.finished = False
-        self.answered = False  # by us, with a problem document
-
-    async def send(self, message: Message) -> None:
-        if self.finished:
-            return
-        if message["type"] == "http.response.start":
-            # A framework may answer 500 by itself before it lets the exception go on: this is then what it is handling.
-            handled = sys.exception()
-            if refusal := self.refusal or (handled if isinstance(handled, Refused) and message["status"] == 500 else None):
-                await self.refuse(refusal)
-                return
-            self.started = True
-            message = {**message, "headers": self._dressed(message["status"], list(message.get("headers", ())))}
-        await self._send(message)
-
-    @property
-    def request_id(self) -> str:
-        return self._trail.request_id
-
-    async def send_counted(self, message: Message) -> None:
-        """For an engine that knows nothing of rowseal: its failures say nothing, its rows are counted."""
-        if self.engine is None or self.finished:
-            return
-        try:
-            passing = self.engine.take(message)
-        except Refused as refusal:
-            self.refusal = refusal
-            if self.started:
-                self.finished = True  # nothing more goes out, and `end` cuts the connection
-            else:
-                await self.refuse(refusal)
-            if isinstance(refusal, BudgetExceeded):
-                raise  # so that the engine stops
-            return
-        for each in passing:
-            await self.send(each)
-
-    async def end(self, engine: EngineReply) -> None:
-        """The engine has returned or raised. INVARIANT: what it did not complete does not look complete."""
-        if engine.complete or self.answered:
-            return
-        refusal = self.refusal = self.refusal or EngineFailed("query_failed")
-        if self.started:
-            decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
-            refusal.__cause__ = refusal.__context__ = None  # what the engine made of it on its way
-            raise refusal.with_traceback(None)
-        await self.refuse(refusal)
-
-    async def send_bare(self, message: Message) -> None:
-        """Headers only: for the answer to a preflight."""
-        if message["type"] == "http.response.start":
-            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"content-length"]
-            message = {**message, "headers": [*headers, (b"content-length", b"0")]}
-        elif message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        else:
-            return
-        await self.send(message)
-
-    async def refuse(self, refusal: Refused) -> None:
-        if isinstance(refusal, OurBug):
-            _log.error("request %s: a promise of rowseal's own did not hold: %s", self._trail.request_id, _where(refusal))
-        if not self.recorded and (not self.passed or refusal is self.refusal):
-            decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
-        status, headers, body = problem(refusal, request_id=self._trail.request_id)
-        self.started = self.finished = self.answered = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
-
-    def _dressed(self, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        headers = [(name, value) for name, value in headers if name.lower() != b"x-request-id"]
-        headers.append((b"x-request-id", self._trail.request_id.encode()))
-        if self.guarded and not any(name.lower() == b"cache-control" for name, _ in headers):
-            headers.append((b"cache-control", b"private" if status < 400 else b"no-store"))
-        if self._timing and (timing := self._trail.server_timing):
-            headers.append((b"server-timing", timing.encode()))
-        return headers
-
-
 def _is_preflight(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
     if method != "OPTIONS":
         return False
@@ -315,75 +211,7 @@ def _is_preflight(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
     return bodiless and b"origin" in values and b"access-control-request-method" in values
 
 
-def _announced(headers: Sequence[tuple[bytes, bytes]], limit: int) -> int | None:
-    """The length that the headers announce. Refused before a byte is read when it is beyond the limit."""
-    values = [value for name, value in headers if name.lower() == b"content-length"]
-    if not values:
-        return None
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
-        raise QueryRefused("request_malformed", "the `Content-Length` header is not one number")
-    length = int(values[0])
-    if length > limit:
-        raise BudgetExceeded("body_too_large")
-    return length
-
-
-def _bounded(receive: Receive, announced: int | None, limit: int, reply: _Reply) -> Receive:
-    """`receive`, until more bytes came than were announced or than the limit allows: the header may lie, or be absent."""
-    allowed = limit if announced is None else announced
-    received = 0
-
-    async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > allowed:
-            # Kept for the answer too: a framework may turn what is raised here into an answer of its own.
-            reply.refusal = BudgetExceeded("body_too_large")
-            raise reply.refusal
-        return message
-
-    return bounded
-
-
-async def _read(receive: Receive) -> bytes:
-    chunks = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _ClientGone
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """`receive` for the app when the body has been read already: all of it at once, then what follows (a disconnect)."""
-    pending = [body]
-
-    async def replay() -> Message:
-        if pending:
-            return {"type": "http.request", "body": pending.pop(), "more_body": False}
-        return await receive()
-
-    return replay
-
-
-_nothing = partial(_replay, b"")
-
-
 def _bug(failure: Exception) -> OurBug:
     bug = OurBug(type(failure).__name__)
     bug.__cause__ = failure
     return bug
-
-
-def _where(failure: BaseException) -> str:
-    """Exception types and places, never their words: these may quote a token or a value."""
-    places = []
-    cause: BaseException | None = failure
-    while cause is not None:
-        frames = traceback.extract_tb(cause.__traceback__)
-        places.append(f"{type(cause).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(cause).__name__)
-        cause = cause.__cause__
-    return " from ".join(places)
