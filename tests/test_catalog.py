@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from sqlalchemy import make_url
 
 from rowseal.catalog import ClaimFilter, ConfigFilter, FieldType, Guard, Limits, Storage, ThroughFilter
-from rowseal.catalog.load import Configuration, load
+from rowseal.configuration import Configuration, load
 from rowseal.errors import Misconfigured
 from rowseal.filters import Filter, FlatFilters, Operator
 
@@ -212,7 +212,7 @@ def test_a_postgres_url_means_psycopg(folder: Path, written: str, monkeypatch: p
     def ask(url: Any, dialect: str, _: Any) -> None:
         raise AskedError(url.drivername, dialect)
 
-    monkeypatch.setattr("rowseal.catalog.load.reflect", ask)
+    monkeypatch.setattr("rowseal.configuration.reflect", ask)
     with pytest.raises(AskedError) as asked:
         loaded(folder, GOOD.replace("sqlite:///shop.db", written))
     assert asked.value.args == ("postgresql+psycopg", "postgres")

@@ -22,8 +22,8 @@ from sqlalchemy import create_engine
 import servers
 from docs import generate
 from rowseal import Gate, Signer, errors
-from rowseal.catalog.load import load
 from rowseal.claims import Claims, KeyFacts
+from rowseal.configuration import load
 from rowseal.filters import read_filter
 from rowseal.gate import Access
 from rowseal.grants import vizzly

@@ -20,7 +20,7 @@ from typing import Any, Final
 import psycopg
 
 from rowseal import Gate, Signer
-from rowseal.catalog.load import load
+from rowseal.configuration import load
 from sample_engine.keys import make_keys
 from sample_engine.shop import make_shop
 from tests import servers

@@ -22,7 +22,7 @@ from anyio.lowlevel import RunVar
 
 from rowseal import decisions
 from rowseal.catalog import Catalog
-from rowseal.catalog.load import Configuration, load
+from rowseal.configuration import Configuration, load
 from rowseal.engine import Database, Result
 from rowseal.errors import Misconfigured, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.grants import Grant, read_grant

@@ -1,6 +1,6 @@
 """What exists: datasets, fields and limits, resolved from datasets.yaml against the real database. Frozen once loaded.
 
-`document` is the YAML file with its positions, `reflection` what the database really holds, `load` puts them together.
+`document` is the YAML file with its positions, `reflection` what the database really holds; `rowseal.configuration` puts them together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The shape of datasets.yaml as models, and what is wrong with a file of another shape, in words and with positions.
 
-What the file says about the database and its own datasets is checked in `load`.
+What the file says about the database and its own datasets is checked in `rowseal.configuration`.
 """
 
 from __future__ import annotations

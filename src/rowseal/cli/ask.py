@@ -9,8 +9,8 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
 
-from rowseal.catalog.load import load
 from rowseal.cli.terminal import OK, Options, Terminal, readable
+from rowseal.configuration import load
 from rowseal.engine import Result, to_json
 from rowseal.errors import Refused
 from rowseal.gate import Access, Gate

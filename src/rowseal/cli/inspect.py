@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rowseal import strict
 from rowseal.catalog import Catalog
-from rowseal.catalog.load import Configuration, load
 from rowseal.claims import KeyFacts
 from rowseal.cli.report import Report, facts, show, span, withheld
 from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal
+from rowseal.configuration import Configuration, load
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import Operator
 from rowseal.grants import Grant, read_grant

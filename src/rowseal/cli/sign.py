@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
 
-from rowseal.catalog.load import Configuration, load
 from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
+from rowseal.configuration import Configuration, load
 from rowseal.grants import read_grant
 from rowseal.keys import pin_algorithm, read_public_keys, thumbprint
 from rowseal.signing import PrivateKey, Signer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rowseal.catalog import ClaimFilter, ConfigFilter, Dataset, ThroughFilter
-from rowseal.catalog.load import Configuration, load
 from rowseal.cli.terminal import FAILED, OK, Options, Terminal, listed
+from rowseal.configuration import Configuration, load
 from rowseal.errors import Misconfigured, Problem
 from rowseal.filters import Operator
 from rowseal.gate import Gate
