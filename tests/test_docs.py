@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import create_engine
 
 import servers
+from asgi import Front
 from docs import generate
 from rowseal import Gate, Signer, errors
 from rowseal.claims import Claims, KeyFacts
@@ -27,6 +28,7 @@ from rowseal.configuration import load
 from rowseal.filters import read_filter
 from rowseal.gate import Access
 from rowseal.grants import vizzly
+from rowseal.grants.dashboard import read_dashboard
 from rowseal.keys import TokenRules
 from rowseal.sql import admitted
 from sample_engine import shop
@@ -229,11 +231,12 @@ def test_the_signing_snippet_signs() -> None:
 
 
 def test_the_claims_and_filters_shown_are_accepted() -> None:
-    """The payload of claims.md is a grant, each filter of operators.md is one."""
-    (payload,) = _fences("docs/reference/claims.md", "json")
-    claims = Claims(key=KeyFacts("docs", "vizzly"), content=json.loads(payload), expires_at=0, digest="")
-    grant = vizzly.read(claims, TokenRules(profile="vizzly", keys=()))
+    """Both payloads of claims.md are grants, each filter of operators.md is one."""
+    payloads = _fences("docs/reference/claims.md", "json")
+    data, of_a_dashboard = (Claims(key=KeyFacts("docs", "vizzly"), content=json.loads(each), expires_at=0, digest="") for each in payloads)
+    grant = vizzly.read(data, TokenRules(profile="vizzly", keys=()))
     assert grant.dataset_ids == {"orders", "customers"} == grant.filters.keys()
+    assert read_dashboard(of_a_dashboard, TokenRules(profile="vizzly", keys=())).parent_dashboard_ids == {"dsh_1"}
     filters = _fences("docs/reference/operators.md", "json")
     assert filters
     for text in filters:
@@ -253,6 +256,39 @@ def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
     (tmp_path / "datasets.yaml").write_text("\n".join([*top, *parent, *child, *(f"    {line}" for line in fragment.splitlines())]))
     catalog = load(tmp_path / "datasets.yaml", environ={}).catalog
     assert len(catalog.datasets["lines"].secure_filters) == 3
+
+
+def test_the_app_of_the_dashboards_page_keeps_layouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dashboard-tokens.md: both snippets, with tokens of ours."""
+    import anyio
+
+    front = Front(tmp_path)
+    front.gate.close()
+    monkeypatch.chdir(tmp_path)
+    question, app = _fences("docs/how-to/dashboard-tokens.md", "python")
+    tokens = [
+        Signer(front._key).generate_tokens(
+            user_reference="p1", access_type=kind, project_id="prj_1", parent_dashboard_ids=["dsh_1"], data_set_ids="*", secure_filters={}
+        )["dashboardAccessToken"]
+        for kind in ("standard", "admin")
+    ]
+    asked: dict[str, Any] = {}
+    exec(compile(question, "dashboard-tokens.md", "exec"), asked)
+    made: dict[str, Any] = {}
+    exec(compile(app, "dashboard-tokens.md", "exec"), made)
+    try:
+        assert [asked["may_change_default"](token, "dsh_1") for token in tokens] == [False, True]
+
+        async def talk() -> list[int]:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app=made["app"]), base_url="http://host") as client:
+                asks = [("dsh_1", {"Dashboard-Token": tokens[0]}), ("dsh_2", {"Dashboard-Token": tokens[0]}), ("dsh_1", {})]
+                return [(await client.put(f"/dashboards/{name}/own", headers=headers, json={"a": 1})).status_code for name, headers in asks]
+
+        assert anyio.run(talk) == [200, 404, 401]
+        assert made["layouts"] == {("dsh_1", "p1"): {"a": 1}}
+    finally:
+        asked["gate"].close()
+        made["gate"].close()
 
 
 # --- SQL ---------------------------------------------------------------------------------------------------------------------------------

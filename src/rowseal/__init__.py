@@ -6,6 +6,7 @@ General layout, in the order in which a request passes:
 - `gate`: the request from top to bottom, in one file
 - `tokens`, `keys`, `strict`: bytes to verified `claims`
 - `grants`: claims to a grant, one module a token profile
+- `dashboard`: a dashboard access token, for hosts that keep dashboards
 - `catalog`: datasets.yaml, checked against the database
 - `filters`, `policy`: which rows of which dataset
 - `sql`: admit, resolve names, write guards, witness
@@ -16,6 +17,7 @@ The names below are public; modules are internal unless the documentation names 
 """
 
 from rowseal import errors
+from rowseal.dashboard import DashboardAccess
 from rowseal.engine import Result
 from rowseal.gate import Access, Gate
 from rowseal.middleware import GateMiddleware
@@ -23,4 +25,4 @@ from rowseal.rewrite import Rewrite
 from rowseal.signing import Signer
 from rowseal.sql import SecuredQuery
 
-__all__ = ["Access", "Gate", "GateMiddleware", "Result", "Rewrite", "SecuredQuery", "Signer", "errors"]
+__all__ = ["Access", "DashboardAccess", "Gate", "GateMiddleware", "Result", "Rewrite", "SecuredQuery", "Signer", "errors"]

@@ -66,7 +66,7 @@ CODES: Final[dict[str, Code]] = {
     "token_not_yet_valid": Code(401, "the token is not valid yet", "check the clock of the signing server"),
     "expiry_missing": Code(401, "the token names no moment at which it expires", "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)"),
     "lifetime_too_long": Code(401, "the token lives longer than this server allows", "sign with a shorter life; some signers count minutes as days"),
-    "token_kind": Code(401, "this is another kind of token than a data access token", "send the `dataAccessToken`"),
+    "token_kind": Code(401, "this is another kind of token than belongs here", "send the `dataAccessToken`"),
     "claim_invalid": Code(401, "a claim of the token is missing or has a wrong shape", "sign with the claims in docs/reference/claims.md"),
     "issuer_refused": Code(401, "issuer, audience or project of the token are not the configured ones", "sign for this server"),
     "filters_malformed": Code(

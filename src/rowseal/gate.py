@@ -23,6 +23,7 @@ from anyio.lowlevel import RunVar
 from rowseal import decisions
 from rowseal.catalog import Catalog
 from rowseal.configuration import Configuration, load
+from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.engine import Database, Result
 from rowseal.errors import Misconfigured, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.grants import Grant, read_grant
@@ -78,6 +79,10 @@ class Gate:
         verifier = self._body_verifier if from_body else self._verifier
         claims = verifier.verify(token, now=self.clock())
         return Access._sealed(_SEAL, self, read_grant(claims, verifier.rules_of(claims)))
+
+    def verify_dashboard(self, token: str) -> DashboardAccess:
+        """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else."""
+        return verify_dashboard(token, self._verifier, clock=self.clock)
 
     def close(self) -> None:
         """Give every connection back."""

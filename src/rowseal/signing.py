@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -25,7 +25,7 @@ from rowseal.catalog import Catalog
 from rowseal.claims import Claims, KeyFacts
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import FlatFilters
-from rowseal.grants import Grant, read_grant
+from rowseal.grants import Grant, read_dashboard_grant, read_grant
 from rowseal.keys import KeyRefused, TokenRules, pin_algorithm, read_pem, thumbprint
 from rowseal.policy import Policy
 from rowseal.tokens import PAYLOAD_DEPTH
@@ -43,6 +43,7 @@ _EC_PARAMETERS: Final = re.compile(r"-----BEGIN EC PARAMETERS-----[^-]*-----END 
 # Browsers' atob, with which the vendor's dashboards peek into a token, knows neither `-` nor `_`. In base64 of ASCII only these
 # four characters produce them, and JSON can spell each of them as an escape.
 _ATOB: Final = {ord(character): f"\\u{ord(character):04x}" for character in ">~?\x7f"}
+_Read = TypeVar("_Read")
 _KEY_FACTS: Final = KeyFacts(id="signing", profile="vizzly")
 
 
@@ -123,26 +124,28 @@ class Signer:
             data = {"projectId": project_id, **data}
         if parameters is not None:
             data["parameters"] = parameters
-        payload = _dump(data)
-        self._check(payload, expires_at)
-        return {"dashboardAccessToken": self._sign(_dump(dashboard)), "dataAccessToken": self._sign(payload)}
-
-    def _check(self, payload: bytes, expires_at: float) -> None:
-        """Read the payload as the verifier will. Raises SigningRefused."""
-        try:
-            content = strict.json_object(payload, depth=PAYLOAD_DEPTH)
-            claims = Claims(key=_KEY_FACTS, content=content, expires_at=expires_at, digest="")
-            grant = read_grant(claims, TokenRules(profile=_KEY_FACTS.profile, keys=(), flat_filters=FlatFilters.REJECT))
-        except strict.Malformed as error:
-            raise SigningRefused(f"the claims cannot be signed: {error}") from None
-        except TokenRefused as refusal:
-            raise SigningRefused(f"{refusal.detail}: {refusal.hint}") from None
+        payloads = {"dashboardAccessToken": _dump(dashboard), "dataAccessToken": _dump(data)}
+        _read_back(payloads["dashboardAccessToken"], expires_at, read_dashboard_grant)
+        grant = _read_back(payloads["dataAccessToken"], expires_at, read_grant)
         if self._catalog is not None:
             _check_datasets(grant, self._catalog)
+        return {name: self._sign(payload) for name, payload in payloads.items()}
 
     def _sign(self, payload: bytes) -> str:
         signed = f"{strict.to_base64url(_dump(self._header))}.{strict.to_base64url(payload)}"
         return f"{signed}.{strict.to_base64url(self._method.sign(signed.encode(), self._key))}"
+
+
+def _read_back(payload: bytes, expires_at: float, reader: Callable[[Claims, TokenRules], _Read]) -> _Read:
+    """Read the payload as the verifier will. Raises SigningRefused."""
+    try:
+        content = strict.json_object(payload, depth=PAYLOAD_DEPTH)
+        claims = Claims(key=_KEY_FACTS, content=content, expires_at=expires_at, digest="")
+        return reader(claims, TokenRules(profile=_KEY_FACTS.profile, keys=(), flat_filters=FlatFilters.REJECT))
+    except strict.Malformed as error:
+        raise SigningRefused(f"the claims cannot be signed: {error}") from None
+    except TokenRefused as refusal:
+        raise SigningRefused(f"{refusal.detail}: {refusal.hint}") from None
 
 
 def _read_private_key(text: str | bytes) -> object:

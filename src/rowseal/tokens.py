@@ -68,18 +68,21 @@ class Verifier:
         """The rules of the key that verified these claims; the token has no say in them."""
         return self._rules[claims.key.id]
 
-    def verify(self, token: str, *, now: float) -> Claims:
-        """The content of a token that a configured key signed and that is valid at `now` (epoch seconds). Raises only TokenRefused."""
+    def verify(self, token: str, *, now: float, member: str = "dataAccessToken") -> Claims:
+        """The content of a token that a configured key signed and that is valid at `now` (epoch seconds). Raises only TokenRefused.
+
+        `member` names the token that belongs here, for whoever sends the whole object that a signer prints.
+        """
         try:
-            return self._verify(token, now)
+            return self._verify(token, now, member)
         except TokenRefused:
             raise
         except Exception:  # noqa: BLE001  INVARIANT: no token, however strange, is anything but verified or refused
             failed = TokenRefused("token_malformed")
         raise failed  # outside the handler: the unexpected error, which may quote the token, is not chained to it
 
-    def _verify(self, token: str, now: float) -> Claims:
-        header_part, payload_part, signature = self._split(token)
+    def _verify(self, token: str, now: float, member: str) -> Claims:
+        header_part, payload_part, signature = self._split(token, member)
         algorithm, kid = _read_header(header_part)
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
         key = self._verifying_key(algorithm, kid, signed, signature)
@@ -92,14 +95,14 @@ class Verifier:
         _check_issuer(content, rules)
         return Claims(key=key.facts, content=content, expires_at=expires_at, digest=hashlib.sha256(signed).hexdigest())
 
-    def _split(self, token: str) -> tuple[str, str, bytes]:
+    def _split(self, token: str, member: str) -> tuple[str, str, bytes]:
         if not isinstance(token, str) or not token:
             raise TokenRefused("token_missing")
         if len(token) > self._token_bytes:
             raise TokenRefused("token_too_large", f"the token is longer than {self._token_bytes} bytes")
         match = _COMPACT.fullmatch(token)
         if match is None:
-            raise _not_compact(token)
+            raise _not_compact(token, member)
         try:
             return match[1], match[2], strict.from_base64url(match[3])
         except strict.Malformed as error:
@@ -129,9 +132,9 @@ def _signed_by(key: PublicKey, signed: bytes, signature: bytes) -> bool:
         return False
 
 
-def _not_compact(token: str) -> TokenRefused:
-    if '"dataAccessToken"' in token:
-        return TokenRefused("token_kind", "this is the object with all the signer's tokens", hint="send the value of its member `dataAccessToken`")
+def _not_compact(token: str, member: str) -> TokenRefused:
+    if f'"{member}"' in token:
+        return TokenRefused("token_kind", "this is the object with all the signer's tokens", hint=f"send the value of its member `{member}`")
     if token.lstrip().startswith("{"):
         return TokenRefused("token_malformed", "this is JSON, and only the compact form of a token is accepted")
     if token.count(".") == 4:

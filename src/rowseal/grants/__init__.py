@@ -7,15 +7,18 @@ from types import MappingProxyType
 from typing import Final
 
 from rowseal.claims import Claims
-from rowseal.errors import OurBug
-from rowseal.grants import vizzly
+from rowseal.errors import OurBug, TokenRefused
+from rowseal.grants import dashboard, vizzly
+from rowseal.grants.dashboard import DashboardGrant
 from rowseal.grants.grant import Grant
 from rowseal.keys import TokenRules
 
-__all__ = ["PROFILES", "Grant", "read_grant"]
+__all__ = ["DASHBOARD_PROFILES", "PROFILES", "DashboardGrant", "Grant", "read_dashboard_grant", "read_grant"]
 
 PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], Grant]]] = MappingProxyType({"vizzly": vizzly.read})
 """Every token profile that datasets.yaml may name, with its reader."""
+DASHBOARD_PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], DashboardGrant]]] = MappingProxyType({"vizzly": dashboard.read_dashboard})
+"""Those of them that have a dashboard access token, with its reader."""
 
 
 def read_grant(claims: Claims, rules: TokenRules) -> Grant:
@@ -23,4 +26,12 @@ def read_grant(claims: Claims, rules: TokenRules) -> Grant:
     reader = PROFILES.get(rules.profile)
     if reader is None:
         raise OurBug(f"no reader for the profile {rules.profile!r}, which the configuration should have refused")
+    return reader(claims, rules)
+
+
+def read_dashboard_grant(claims: Claims, rules: TokenRules) -> DashboardGrant:
+    """The same for the verified claims of a dashboard access token. Raises TokenRefused."""
+    reader = DASHBOARD_PROFILES.get(rules.profile)
+    if reader is None:
+        raise TokenRefused("token_kind", "the key that signed this belongs to a profile without dashboard access tokens")
     return reader(claims, rules)

@@ -17,13 +17,15 @@ from rowseal.filters import FilterMalformed, FilterTree, FlatFilters, read_tree
 from rowseal.grants.grant import Grant
 from rowseal.keys import TokenRules
 
-__all__ = ["read", "read_dataset_ids", "read_filters"]
+__all__ = ["check_kind", "check_project", "read", "read_dataset_ids", "read_filters"]
 
 DATASETS: Final = 10_000
 DATASET_ID_LENGTH: Final = 256  # characters
 
-# claim -> the kind of token that carries it; a data access token carries none of them
-_OTHER_KINDS: Final = {
+# claim -> the kind of token that carries it; a token of one kind carries no claim of another
+_KINDS: Final = {
+    "dataSetIds": "a data access token",
+    "secureFilters": "a data access token",
     "accessType": "a dashboard access token",
     "scope": "a dashboard access token",
     "parentDashboardIds": "a dashboard access token",
@@ -40,8 +42,8 @@ _SHOWN_ID: Final = re.compile(r"[\w .:/=+-]{1,64}", re.ASCII)
 def read(claims: Claims, rules: TokenRules) -> Grant:
     """What the token permits. Raises TokenRefused: token_kind, claim_invalid, issuer_refused or filters_malformed."""
     content = claims.content
-    _check_kind(content)
-    _check_project(content, rules)
+    check_kind(content, "a data access token")
+    check_project(content, rules)
     filters = read_filters(content, rules.flat_filters)
     return Grant(
         key=claims.key,
@@ -101,15 +103,20 @@ def _parameters(content: Mapping[str, Json]) -> dict[str, Json]:
     return parameters
 
 
-def _check_kind(content: Mapping[str, Json]) -> None:
-    for claim, kind in _OTHER_KINDS.items():
+def check_kind(content: Mapping[str, Json], wanted: str) -> None:
+    """Refuse what is, or may be, another kind of token than `wanted` (a value of `_KINDS`). Raises TokenRefused: token_kind."""
+    found = False
+    for claim, kind in _KINDS.items():
         if claim in content:
-            raise TokenRefused("token_kind", f"this is {kind} (it has the claim `{claim}`), not a data access token")
-    if "dataSetIds" not in content and "secureFilters" not in content and ("sub" in content or "nonce" in content):
-        raise TokenRefused("token_kind", "this looks like the token of a login, not a data access token")
+            if kind != wanted:
+                raise TokenRefused("token_kind", f"this is {kind} (it has the claim `{claim}`), not {wanted}")
+            found = True
+    if not found and ("sub" in content or "nonce" in content):
+        raise TokenRefused("token_kind", f"this looks like the token of a login, not {wanted}")
 
 
-def _check_project(content: Mapping[str, Json], rules: TokenRules) -> None:
+def check_project(content: Mapping[str, Json], rules: TokenRules) -> None:
+    """The claims of where a token belongs. Raises TokenRefused: claim_invalid or issuer_refused."""
     for claim in ("projectId", "organisationId", "dashboardId"):
         if claim in content and not isinstance(content[claim], str):
             raise TokenRefused("claim_invalid", f"`{claim}` of the token must be a string")

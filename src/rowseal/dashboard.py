@@ -1,0 +1,89 @@
+"""A dashboard access token, verified: who may look at which dashboards and change them. It opens no rows and makes no `Access`.
+
+rowseal keeps no dashboards. A host application that does asks here what a token permits, and decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rowseal import decisions
+from rowseal.errors import TokenRefused
+from rowseal.grants import DashboardGrant, read_dashboard_grant
+from rowseal.tokens import Verifier
+
+__all__ = ["DashboardAccess", "verify_dashboard"]
+
+_SEAL: Final = object()
+_MEMBER: Final = "dashboardAccessToken"
+_SAID: Final = tuple(DashboardGrant.__slots__)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class DashboardAccess(DashboardGrant):
+    """What one verified dashboard access token says (the fields) and permits (the methods). Only `Gate.verify_dashboard` makes one.
+
+    Each method looks at the clock again and raises TokenRefused once the token has expired.
+    """
+
+    _clock: Callable[[], float] = field(repr=False, compare=False)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise TypeError("DashboardAccess has no public constructor: ask Gate.verify_dashboard for one")
+
+    @classmethod
+    def _sealed(cls, seal: object, grant: DashboardGrant, clock: Callable[[], float]) -> DashboardAccess:
+        if seal is not _SEAL:
+            raise TypeError("DashboardAccess has no public constructor: ask Gate.verify_dashboard for one")
+        access = object.__new__(cls)
+        for name in _SAID:
+            object.__setattr__(access, name, getattr(grant, name))
+        object.__setattr__(access, "_clock", clock)
+        return access
+
+    def covers(self, dashboard_id: str) -> bool:
+        """Whether the token names this dashboard. False for each where it names none: no empty list means all."""
+        self.require_live()
+        return dashboard_id == self.dashboard_id or dashboard_id in (self.parent_dashboard_ids or ())
+
+    def can_write(self) -> bool:
+        """Whether the bearer may change anything at all: the scope `read_write` was signed. Without a scope there is only reading."""
+        self.require_live()
+        return self.scope == "read_write"
+
+    def can_manage(self) -> bool:
+        """Whether the bearer may change what everybody sees: an admin (in older tokens `editor`) who may write."""
+        return self.can_write() and self.access_type in {"admin", "editor"}
+
+    def require_live(self) -> None:
+        """Raise TokenRefused if the token has expired by now."""
+        if self._clock() >= self.expires_at:
+            raise TokenRefused("token_expired")
+
+
+def verify_dashboard(token: str, verifier: Verifier, *, clock: Callable[[], float]) -> DashboardAccess:
+    """Prove who the bearer is, and write the decision. Raises TokenRefused."""
+    trail = decisions.trail()
+    try:
+        with trail.stage("verify"):
+            access = _verified(token, verifier, clock)
+    except TokenRefused as refusal:
+        decisions.emit(decisions.Decision(trail.request_id, refusal.code, refusal.status, stages=trail.stages))
+        raise
+    decisions.emit(decisions.Decision(trail.request_id, decisions.ALLOWED, 200, token=access.digest[:12], key=access.key.id, stages=trail.stages))
+    return access
+
+
+def _verified(token: str, verifier: Verifier, clock: Callable[[], float]) -> DashboardAccess:
+    if not token:
+        raise TokenRefused("token_missing", "there is no dashboard access token", hint=f"send the `{_MEMBER}`")
+    try:
+        claims = verifier.verify(token, now=clock(), member=_MEMBER)
+        return DashboardAccess._sealed(_SEAL, read_dashboard_grant(claims, verifier.rules_of(claims)), clock)
+    except TokenRefused as refusal:
+        if refusal.code != "token_kind":
+            raise
+        wrong = refusal.detail
+    raise TokenRefused("token_kind", wrong, hint=f"send the `{_MEMBER}`")
