@@ -2,7 +2,8 @@
 
 The engine is deliberately naive: it runs whatever SQL is posted. What makes it safe is one line, the middleware in front of it, and that
 its handler asks the request's Access instead of the database. `POST /login` and `GET /identity` play the host application, which in real
-life is another program: who somebody is comes from its signed cookie, never from what the browser claims about itself.
+life is another program: who somebody is comes from its signed cookie, never from what the browser claims about itself. The layouts of
+its dashboards are in `layouts`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,6 +27,7 @@ from rowseal.gate import Gate
 from rowseal.middleware import GateMiddleware
 from rowseal.signing import Signer
 from sample_engine.keys import FOLDER
+from sample_engine.layouts import DASHBOARDS, PATHS, PROJECT, Layouts
 
 __all__ = ["CONFIGURATION", "PEOPLE", "Person", "create_app"]
 
@@ -42,9 +44,17 @@ class Person:
     name: str
     password: str
     tenant: int
+    access_type: Literal["standard", "admin"] = "standard"
 
 
-PEOPLE: Final = {person.name: person for person in (Person("north", "demo-north", tenant=1), Person("south", "demo-south", tenant=2))}
+PEOPLE: Final = {
+    person.name: person
+    for person in (
+        Person("north", "demo-north", tenant=1),
+        Person("south", "demo-south", tenant=2),
+        Person("north-admin", "demo-north-admin", tenant=1, access_type="admin"),
+    )
+}
 
 
 async def query(request: Request) -> Response:
@@ -60,7 +70,7 @@ async def query(request: Request) -> Response:
 async def welcome(request: Request) -> Response:
     """What this is, in one line: the only page that needs no login."""
     del request
-    return PlainTextResponse("rowseal sample engine: POST /login, GET /identity, POST /query\n")
+    return PlainTextResponse("rowseal sample engine: POST /login, GET /identity, POST /query, GET and PUT /dashboards/dsh_sales/default and /own\n")
 
 
 class Host:
@@ -87,9 +97,10 @@ class Host:
             return JSONResponse({"detail": "log in first"}, status_code=401)
         own_rows = [[{"field": "tenant", "op": "=", "value": person.tenant}]]
         tokens = self._signer.generate_tokens(
-            project_id="prj_shop",
+            project_id=PROJECT,
             user_reference=person.name,
-            access_type="standard",
+            access_type=person.access_type,
+            parent_dashboard_ids=DASHBOARDS,
             data_set_ids=["orders", "order_items", "customers", "products"],
             secure_filters={"orders": own_rows, "customers": own_rows},
         )
@@ -122,13 +133,15 @@ async def _json_object(request: Request) -> dict[str, Any]:
 
 def create_app(gate: Gate | None = None, *, private_key: Path = FOLDER / "private.pem") -> Starlette:
     """The app for any ASGI server: `uvicorn --factory sample_engine.app:create_app`."""
+    gate = gate or Gate.from_yaml(CONFIGURATION)
     host = Host(Signer(private_key.read_bytes(), ttl_in_minutes=15))
     return Starlette(
         routes=[
             Route("/", welcome),
             Route("/login", host.login, methods=["POST"]),
-            Route("/identity", host.identity),
+            Route("/identity", host.identity, methods=["GET", "POST"]),
             Route("/query", query, methods=["POST"]),
+            *Layouts(gate).routes,
         ],
-        middleware=[Middleware(GateMiddleware, gate=gate or Gate.from_yaml(CONFIGURATION), open_paths=["/", "/login", "/identity"])],
+        middleware=[Middleware(GateMiddleware, gate=gate, open_paths=["/", "/login", "/identity", PATHS])],
     )

@@ -9,8 +9,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,12 +16,12 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from rowseal.gate import Gate
 from sample_engine import shop
 from sample_engine.app import PEOPLE, create_app
 from sample_engine.keys import make_keys
+from serving import serving
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,16 +50,8 @@ def url(place: Path) -> Iterator[str]:
         patch.delenv("DATABASE_URL", raising=False)
         gate = Gate.from_yaml(place / "datasets.yaml")
     app = create_app(gate, private_key=place / "sample_engine" / "keys" / "private.pem")
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive()
+    with serving(app) as address:
+        yield address
     gate.close()
 
 
