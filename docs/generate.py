@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 from sqlglot import exp
 
+from docs import json_schema
 from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER, TYPES
 from rowseal import errors
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Limits, Storage
@@ -296,7 +297,12 @@ def _cli() -> Iterator[str]:
 # --- writing -----------------------------------------------------------------------------------------------------------------------------
 
 _REFERENCE: Final = ROOT / "docs" / "reference"
-PAGES: Final = {_REFERENCE / "cli.md": _cli, _REFERENCE / "errors.md": _errors, _REFERENCE / "sql-subset.md": _sql_subset}
+PAGES: Final = {
+    _REFERENCE / "cli.md": _cli,
+    _REFERENCE / "errors.md": _errors,
+    _REFERENCE / "sql-subset.md": _sql_subset,
+    SOURCE / "catalog" / "datasets.schema.json": json_schema.lines,
+}
 
 
 def _text(lines: Iterator[str]) -> str:

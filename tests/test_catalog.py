@@ -160,10 +160,10 @@ datasets:
   - {id: items, table: order_items, fields: [{id: id, type: number}, {id: order_id, type: number}],
      secure_filters: [{through: orders, on: {order_id: order_id}}]}
   - {id: again, table: order_items, same_table_as: items, public: true, fields: [{id: id, type: number}]}
-  - {id: v, table: v, public: yes_, fields: [{id: id, type: number}, {id: n, type: number}]}
+  - {id: v, table: v, public: true, fields: [{id: id, type: number}, {id: n, type: number}]}
 limits: {rows: 5, seconds: 1.5s, token_bytes: 16384, body_token_bytes: 2MB, sql_bytes: "${SQL:-64kB}", nodes: "3000", result_bytes: 1GiB, concurrent: 1}
 functions: {allow: [my_sum], deny: [upper]}
-""".replace("yes_", "true")
+"""
 
 
 def test_everything_that_a_file_may_say_is_understood(folder: Path) -> None:

@@ -5,221 +5,223 @@ What the file says about the database and its own datasets is checked in `rowsea
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from rowseal.catalog import FieldType
+from rowseal.catalog.scalars import Count, Duration, Leeway, Name, Size, Text, Version, kind_of
 from rowseal.catalog.text import Findings, nearest, parse
 from rowseal.errors import Misconfigured, Problem
 from rowseal.filters import FlatFilters, Operator
 
 __all__ = ["DatasetEntry", "Document", "FieldEntry", "GuardEntry", "KeyEntry", "LimitsEntry", "SecureFilterEntry", "TokensEntry", "read"]
 
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
-_SECONDS: Final = {"ms": Decimal("0.001"), None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
-_BYTES: Final = {None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def _wrong(message: str) -> PydanticCustomError:
-    return PydanticCustomError("rowseal", "{message}", {"message": message})
-
-
-def _quantity(value: object, pattern: re.Pattern[str], units: Mapping[Any, Any], how: str) -> Decimal:
-    text = format(value, "f") if isinstance(value, Decimal) else str(value) if type(value) is int else value
-    found = pattern.fullmatch(text) if isinstance(text, str) and len(text) <= 32 else None
-    if found is None:
-        raise _wrong(f"must be {how}")
-    return Decimal(found[1]) * Decimal(units[found[2]])
-
-
-def _duration(value: object) -> float:
-    return float(_quantity(value, _DURATION, _SECONDS, "a duration: seconds as a number, or such as `30s`, `15m`, `2h`"))
-
-
-def _positive_duration(value: object) -> float:
-    seconds = _duration(value)
-    if not 0 < seconds <= 10 * 365 * 86400:
-        raise _wrong("must be longer than nothing and no longer than ten years")
-    return seconds
-
-
-def _leeway(value: object) -> float:
-    seconds = _duration(value)
-    if seconds > 600:
-        raise _wrong("must be ten minutes at most; correct the signer's clock instead")
-    return seconds
-
-
-def _size(value: object) -> int:
-    size = _quantity(value, _SIZE, _BYTES, "a size: bytes as a number, or such as `64kB`, `2MB`, `1GiB`")
-    if size < 1 or size != int(size) or size > 2**40:
-        raise _wrong("must be a whole number of bytes, between 1 and 1 TiB")
-    return int(size)
-
-
-def _count(value: object) -> int:
-    count = _quantity(value, re.compile(r"([0-9]+)(x)?"), {None: 1}, "a whole number")
-    if not 1 <= count <= 10**9:
-        raise _wrong("must be a whole number between 1 and 1000000000")
-    return int(count)
-
-
-def _version(value: object) -> int:
-    if type(value) is not int or value != 1:
-        raise _wrong("must be the number 1, the only version there is")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _wrong(f"must be text, not {_kind(value)}" + ("" if value is None or isinstance(value, (list, dict)) else "; put it in quotes"))
-    if not value:
-        raise _wrong("must not be empty")
-    return value
-
-
-def _name(value: object) -> str:
-    text = _text(value)
-    # INVARIANT: a name that differs from another one only in what nobody can see does not exist.
-    if any(unicodedata.category(character)[0] == "C" or character in "\u2028\u2029" for character in text):
-        raise _wrong("must not hold control characters or invisible ones")
-    if text != text.strip() or len(text.encode()) > 256:
-        raise _wrong("must not begin or end with a blank, nor be longer than 256 bytes")
-    return text
-
 
 def _one_or_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-Name = Annotated[str, BeforeValidator(_name)]
-Count = Annotated[int, BeforeValidator(_count)]
-Size = Annotated[int, BeforeValidator(_size)]
-Duration = Annotated[float, BeforeValidator(_positive_duration)]
-
-
 class _Entry(BaseModel):
+    # The text under a key is what an editor shows of it: docs/json_schema.py reads it from the source.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, protected_namespaces=())
 
 
+def _one_of(*keys: str) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys]})
+
+
 class KeyEntry(_Entry):
-    """One entry of `keys:`; exactly one of the three sources."""
+    """A public key: exactly one of `public_key`, `public_key_file` and `jwks_file`."""
+
+    model_config = _one_of("public_key", "public_key_file", "jwks_file")
 
     id: Name
+    """Unique in the file; stands in the audit."""
     public_key: Text | None = Field(default=None, repr=False)
+    """The public key itself, as PEM, JWK or JWKS. A private key is refused."""
     public_key_file: Text | None = None
+    """A file with the public key in PEM. Relative paths begin at the folder of this file."""
     jwks_file: Text | None = None
+    """A file with a JWK or a JWKS. Relative paths begin at the folder of this file."""
     algorithm: Text | None = None
+    """Only RSA keys have a choice: they mean RS256 unless told, such as PS256."""
     datasets: list[Name] | None = None
+    """The datasets that this key's tokens may grant. Default: all."""
     development: bool = False
+    """true: tokens of this key may read datasets without a filter for them. Guards still hold."""
     project_id: Text | None = None
+    """Demanded of this key's tokens. Default: the profile's."""
 
 
 class TokensEntry(_Entry):
-    """One entry of `tokens:`."""
+    """Which claims to expect of the tokens that these keys verify."""
 
     profile: Literal["vizzly"]
+    """The vocabulary of the claims."""
     keys: list[KeyEntry] = Field(min_length=1)
+    """The public keys. Several may stand here while you change from one to the next."""
     max_lifetime: Duration = 7200.0
-    leeway: Annotated[float, BeforeValidator(_leeway)] = 30.0
+    """The longest remaining life that a token may claim, such as `15m` or `2h`. Default: 2h."""
+    leeway: Leeway = 30.0
+    """For `iat` and `nbf` only, ten minutes at most; it never prolongs a life. Default: 30s."""
     flat_filters: Annotated[FlatFilters, Field(strict=False)] = FlatFilters.ALL
+    """What `[A, B]` means in a token: `all` is A AND B, `any` is A OR B, `reject` refuses it. Default: all."""
     issuer: Text | None = None
+    """Demanded as `iss` where it is written."""
     audience: Text | None = None
+    """Demanded as `aud` where it is written."""
     project_id: Text | None = None
+    """Demanded as `projectId` where it is written."""
 
 
 class FieldEntry(_Entry):
-    """One entry of `fields:`."""
+    """A column that queries, or with `hidden: true` only filters, may name."""
 
     id: Name
+    """The name in filters, and in SQL unless `sql_name` says otherwise."""
     type: Annotated[FieldType, Field(strict=False)]
+    """What filters compare it with. The column's own type must fit."""
     name: Name | None = None
+    """The name that people see; accepted in filters too. Default: the id."""
     sql_name: Name | None = None
+    """The name in SQL. Default: the id."""
     column: Name | None = None
+    """The column of the table. Default: the id."""
     hidden: bool = False
+    """true: for filters only, queries cannot name it."""
     exact: bool = False
+    """true, for numbers: a filter's value may be a text such as "9007199254740993", for signers that round."""
     timezone: Text | None = None
+    """For a `date_time` in a column that knows no zone: the IANA name of the one that it means. Default: UTC."""
     format: Text | None = None
+    """How a date is stored as text (SQLite), in strftime's letters. Default: `%Y-%m-%d`, and `%Y-%m-%d %H:%M:%S` for a date_time."""
 
 
 class SecureFilterEntry(_Entry):
-    """One entry of `secure_filters:`: `field`, `op` and `value`, or `through` and `on`."""
+    """A filter that always holds: `field`, `op` and `value`, or `through` and `on`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["field", "op"], "not": {"anyOf": [{"required": ["through"]}, {"required": ["on"]}]}},
+                {"required": ["through", "on"], "not": {"anyOf": [{"required": [key]} for key in ("field", "op", "value")]}},
+            ]
+        }
+    )
 
     field: Name | None = None
+    """Id, or unique name, of a field of this dataset."""
     op: Annotated[Operator, Field(strict=False)] | None = None
+    """How the field is compared with the value."""
     value: Any = Field(default=None, repr=False)
+    """A value, a list of them, or `{claim: a.dotted.path}` for a claim that the token must have."""
     through: Name | None = None
-    on: dict[str, Name] | None = None
+    """Id of the parent dataset: a row is open where a permitted row of the parent is equal in the fields of `on`."""
+    on: Annotated[dict[str, Name], Field(json_schema_extra={"minProperties": 1})] | None = None
+    """This dataset's field: the parent's field."""
 
 
 class GuardEntry(_Entry):
-    """One entry of `guards:`."""
+    """The token itself must restrict the field, in every OR branch of its filters."""
 
     field: Name
-    op: Annotated[list[Annotated[Operator, Field(strict=False)]], BeforeValidator(_one_or_list), Field(min_length=1)]
+    """Id, or unique name, of a field of this dataset."""
+    op: Annotated[
+        list[Annotated[Operator, Field(strict=False)]], BeforeValidator(_one_or_list, json_schema_input_type=Operator | list[Operator]), Field(min_length=1)
+    ]
+    """Any of these operators will do."""
     max_values: Count | None = None
+    """The most values that one filter may list."""
     matches: Text | None = None
+    """A regular expression: the whole of every value must match."""
     values_in: list[Any] | None = Field(default=None, min_length=1)
+    """Every value must be one of these."""
 
 
 class DatasetEntry(_Entry):
-    """One entry of `datasets:`."""
+    """A table or view that tokens may grant, and its rules."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"required": ["public", "guards"], "properties": {"public": {"const": True}, "guards": {"minItems": 1}}}}
+    )
 
     id: Name
+    """The name in the token: in `dataSetIds` and `secureFilters`."""
     table: Name
+    """`table` or `schema.table`. Without a schema: the connection's default one."""
     fields: list[FieldEntry] = Field(min_length=1)
+    """What queries may see. A column that is not here does not exist for them."""
     sql_name: Name | None = None
+    """The name in SQL, at most 63 bytes. Default: the id."""
     name: Name | None = None
+    """The name that people see. Default: the id."""
     public: bool = False
+    """true: may be read without a filter in the token. It must still be granted."""
     same_table_as: Name | None = None
+    """Written on the later of two datasets over one table: a bearer of both may read whatever either permits."""
     secure_filters: list[SecureFilterEntry] = []
+    """Always joined with AND, whatever the token says."""
     guards: list[GuardEntry] = []
+    """What the token itself must restrict, or the dataset is closed to it."""
 
 
 class LimitsEntry(_Entry):
-    """`limits:`; what is not written keeps its default."""
+    """Budgets. What is not written keeps its default."""
 
     rows: Count | None = None
+    """A longer answer is cut and says so. Default: 10000."""
     seconds: Duration | None = None
+    """The longest that a query may run. Default: 15."""
     token_bytes: Size | None = None
+    """The longest token in a header. Default: 16384."""
     body_token_bytes: Size | None = None
+    """The longest token in a body. Default: 2MB."""
     sql_bytes: Size | None = None
+    """The longest query. Default: 65536."""
     nodes: Count | None = None
+    """The most parts of a query's syntax tree. Default: 3000."""
     result_bytes: Size | None = None
+    """The largest answer. Default: 50MB."""
     concurrent: Count | None = None
+    """The most queries at once. Default: 64."""
 
 
 class FunctionsEntry(_Entry):
-    """`functions:`."""
+    """On top of the database's built-in list of harmless functions."""
 
     allow: list[Name] = []
+    """Names in lower case. Such a function is yours to judge: it can do whatever the database lets it do."""
     deny: list[Name] = []
+    """Names in lower case that no query may call."""
 
 
 class EngineEntry(_Entry):
-    """`engine:`; what the operator says in writing about the database."""
+    """What the operator says in writing about the database."""
 
     allow_privileged_role: bool = False
+    """true: start although the database role may do more than read."""
 
 
 class Document(_Entry):
-    """datasets.yaml."""
+    """datasets.yaml: what rowseal lets people read, and under which rules."""
 
-    version: Annotated[int, BeforeValidator(_version)]
+    version: Version
+    """1, the only version there is."""
     database: Text = Field(repr=False)
+    """A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
     tokens: list[TokensEntry] = Field(min_length=1)
+    """Who may sign."""
     datasets: list[DatasetEntry] = Field(min_length=1)
+    """What may be read."""
     limits: LimitsEntry = LimitsEntry()
+    """Budgets. What is not written keeps its default."""
     functions: FunctionsEntry = FunctionsEntry()
+    """Functions on top of the database's built-in list of harmless ones."""
     engine: EngineEntry = EngineEntry()
+    """What the operator says in writing about the database."""
 
 
 # The last name on the way to a mapping says which keys it may have.
@@ -248,14 +250,6 @@ _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
 }
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, (int, Decimal)):
-        return "a number"
-    return next((name for kind, name in ((str, "text"), (list, "a list"), (dict, "a mapping")) if isinstance(value, kind)), "nothing")
-
-
 def _explain(error: ErrorDetails) -> str:
     """pydantic's error in our words. INVARIANT: no value of the file is quoted, because any of them may be a secret in the wrong place."""
     expected = {
@@ -274,7 +268,7 @@ def _explain(error: ErrorDetails) -> str:
             return f"must be one of {error['ctx']['expected']}".replace("'", "`")
         case "too_short":
             return str(expected)
-    return f"{expected}, not {_kind(error['input'])}" if expected else "has a wrong type or value"
+    return f"{expected}, not {kind_of(error['input'])}" if expected else "has a wrong type or value"
 
 
 def _check(plain: Any, findings: Findings) -> Document | None:

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 from rowseal.cli.ask import explain, query
 from rowseal.cli.inspect import inspect
+from rowseal.cli.schema import schema
 from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
 from rowseal.cli.terminal import Options, Terminal
 from rowseal.cli.validate import validate
@@ -130,6 +131,14 @@ COMMANDS: Final = (
         "Asks the database and reads the keys. Says what was loaded when all is well.",
         "rowseal validate datasets.yaml",
         (_option("files", about="the files (default: datasets.yaml)", metavar="FILE", nargs="*"), _JSON),
+    ),
+    Command(
+        "schema",
+        schema,
+        "Print the JSON Schema of datasets.yaml, with which an editor completes and explains its keys.",
+        "Beside a file that begins with `# yaml-language-server: $schema=datasets.schema.json`. What is valid is for `validate` to say.",
+        "rowseal schema > datasets.schema.json",
+        (),
     ),
     Command(
         "explain",
