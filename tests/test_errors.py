@@ -20,7 +20,7 @@ CLASSES = {
     429: {errors.BudgetExceeded},
     502: {errors.EngineFailed},
     504: {errors.TimedOut},
-    500: {errors.OurBug},
+    500: {errors.OurBug, errors.Unsecured},
 }
 
 

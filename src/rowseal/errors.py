@@ -9,6 +9,7 @@
        ├─ BudgetExceeded   413, 429
        ├─ EngineFailed     502  the database failed; its words stay in the log
        ├─ TimedOut         504
+       ├─ Unsecured        500  the application asked its sealed engine what nobody secured, so nothing ran
        └─ OurBug           500  a promise of ours did not hold, so nothing ran
 
 A code is stable, greppable and documented in docs/reference/errors.md, which a test compares with `CODES`.
@@ -35,6 +36,7 @@ __all__ = [
     "Refused",
     "TimedOut",
     "TokenRefused",
+    "Unsecured",
 ]
 
 
@@ -118,6 +120,9 @@ CODES: Final[dict[str, Code]] = {
     "query_failed": Code(502, "the database could not run the query", "check types and functions; the operator's log holds the reason"),
     "database_unavailable": Code(502, "the database could not be reached", "try again in a moment"),
     "timed_out": Code(504, "the query ran longer than this server allows", "narrow the query, or raise `limits.seconds`"),
+    "statement_unsecured": Code(
+        500, "the application asked its database what no access has secured, so nothing ran", "whoever wrote it: execute `access.secure(...).statement`, once"
+    ),
     "our_bug": Code(500, "rowseal could not prove its own work, so nothing ran", "report it with the request id; the log holds the rest"),
 }
 
@@ -162,6 +167,10 @@ class EngineFailed(Refused):
 
 class TimedOut(Refused):
     """The query ran out of time (504)."""
+
+
+class Unsecured(Refused):
+    """A sealed engine was asked something that no access has secured: a mistake of the application's. Nothing ran (500)."""
 
 
 class OurBug(Refused):

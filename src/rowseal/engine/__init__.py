@@ -1,6 +1,6 @@
 """The only place that talks to the database, and it takes nothing but a `SecuredQuery`.
 
-`sqlite` and `postgres` say how each database is locked, `result` what an answer is.
+`sqlite` and `postgres` say how each database is locked, `result` what an answer is. `seal` is for an application's own engine.
 docs/explanation/engine.md gives the reasons.
 """
 
@@ -17,11 +17,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rowseal.catalog import Limits
 from rowseal.engine.result import Result, to_json, weigh
+from rowseal.engine.seal import seal
 from rowseal.engine.sqlite import SQLiteDriver
 from rowseal.errors import BudgetExceeded, EngineFailed, Misconfigured, OurBug, Problem, Refused
 from rowseal.sql import SecuredQuery
 
-__all__ = ["Database", "Result", "to_json"]
+__all__ = ["Database", "Result", "seal", "to_json"]
 
 _log: Final = logging.getLogger("rowseal.engine")
 _RECYCLE_SECONDS: Final = 1800

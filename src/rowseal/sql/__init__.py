@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from sqlalchemy import TextClause, text
 
-__all__ = ["BIND", "NUMBER", "Draft", "DraftGuard", "ParamStyle", "Reads", "SecuredQuery"]
+__all__ = ["BIND", "NUMBER", "TICKET", "Draft", "DraftGuard", "ParamStyle", "Reads", "SecuredQuery"]
 
 # Two control characters that neither a query nor a declared name can hold: while the text is put together, BIND stands on both
 # sides of a bind's name, NUMBER where a guard's number goes. So no literal of the bearer can ever be taken for a bind.
 BIND: Final = "\x01"
 NUMBER: Final = "\x02"
+TICKET: Final = "rowseal"  # SQLAlchemy's execution option that holds the SecuredQuery of a statement
 
 ParamStyle: TypeAlias = Literal["named", "pyformat", "format", "qmark", "numeric_dollar"]
 # guard name -> the (schema, table) pairs that this guard, and nothing else in the statement, may read
@@ -54,7 +56,8 @@ class SecuredQuery:
 
     `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
     `datasets` are the ids of what it reads, `reads` says which guard may read which physical tables. `row_limit` is the largest number
-    of rows to hand out: the text asks for one more, so that the engine can tell a full answer from a cut one.
+    of rows to hand out: the text asks for one more, so that the engine can tell a full answer from a cut one. `database` is the URL of
+    what it was secured for, `expires_at` when the token ends, in seconds since the epoch.
     """
 
     dialect: str
@@ -64,6 +67,9 @@ class SecuredQuery:
     datasets: tuple[str, ...]
     reads: Reads
     row_limit: int
+    database: str = field(repr=False)  # may hold a password
+    expires_at: float
+    _ticket: threading.Lock = field(repr=False, compare=False)
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("SecuredQuery has no public constructor: ask Access.secure for one")
@@ -75,6 +81,7 @@ class SecuredQuery:
         query = object.__new__(cls)
         for name, value in values.items():
             object.__setattr__(query, name, value)
+        object.__setattr__(query, "_ticket", threading.Lock())
         return query
 
     def __reduce__(self) -> NoReturn:
@@ -87,8 +94,16 @@ class SecuredQuery:
 
     @property
     def statement(self) -> TextClause:
-        """For SQLAlchemy, with the binds' values filled in. Every colon of the text that is no bind is escaped."""
-        return text(self._join(lambda piece: piece.replace(":", r"\:"), lambda name: f":{name}")).bindparams(**self.params)
+        """For SQLAlchemy, with the binds' values filled in. Every colon of the text that is no bind is escaped.
+
+        It carries the ticket that an engine asks for which `rowseal.engine.seal` has sealed.
+        """
+        stated = text(self._join(lambda piece: piece.replace(":", r"\:"), lambda name: f":{name}"))
+        return stated.bindparams(**self.params).execution_options(**{TICKET: self})
+
+    def take_ticket(self) -> bool:
+        """True the first time, for whichever thread asks first."""
+        return self._ticket.acquire(blocking=False)  # and never released
 
     def render(self, style: ParamStyle) -> tuple[str, dict[str, Any] | tuple[Any, ...]]:
         """The text and parameters as a driver of this paramstyle (PEP 249; `numeric_dollar` as asyncpg) takes them."""

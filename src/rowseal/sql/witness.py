@@ -70,6 +70,8 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         datasets=tuple(dict.fromkeys(guard.dataset for guard in draft.guards)),
         reads=reads,
         row_limit=draft.row_limit,
+        database=policy.catalog.database,
+        expires_at=policy.grant.expires_at,
     )
 
 
