@@ -21,6 +21,7 @@ import rowseal
 import servers
 from asgi import Front
 from rowseal import errors, gate
+from rowseal.engine import Database
 from rowseal.gate import Access, Gate
 
 ALL = "SELECT order_id FROM orders ORDER BY order_id"
@@ -95,13 +96,13 @@ def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: P
         return await asyncio.gather(*(access.aexecute(ALL) for _ in range(60)))
 
     with closing(Gate.from_yaml(file)) as opened:
-        execute = opened.database.execute
+        execute = Database.execute
 
-        def together(query: rowseal.SecuredQuery) -> rowseal.Result:
+        def together(database: Database, query: rowseal.SecuredQuery) -> rowseal.Result:
             everybody.wait(timeout=20)
-            return execute(query)
+            return execute(database, query)
 
-        monkeypatch.setattr(opened.database, "execute", together)
+        monkeypatch.setattr(Database, "execute", together)
         answers = asyncio.run(all_at_once(opened.verify(front.token())))
     assert [answer.rows for answer in answers] == [[(1,), (2,)]] * 60
 

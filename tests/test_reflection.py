@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 import servers
 from rowseal.catalog import FieldType, Storage
@@ -98,6 +99,14 @@ def test_sqlite_relations_are_found_as_sqlite_folds_names_and_keep_their_own(sql
     assert [each.kind for each in found.relations["main", "v"].columns.values()] == ["INTEGER", ""]
     assert not any(each.bytewise for each in found.relations[None, "ORDERS"].columns.values())  # a collation may fold case: nobody can tell
     assert "v" in found.nearby
+
+
+def test_looking_at_a_sqlite_file_never_makes_one(tmp_path: Path) -> None:
+    """Nor do characters of its path that mean something in a URI."""
+    for name in ("gone.db", "gone.db?mode=rwc", "gone.db#x"):
+        with pytest.raises(Unreachable):
+            reflect(URL.create("sqlite", database=str(tmp_path / name)), "sqlite", [(None, "t")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_sqlite_dates_in_a_numeric_column_need_a_format_that_is_no_number() -> None:

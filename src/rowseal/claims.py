@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
-__all__ = ["Claims", "Json", "KeyFacts"]
+__all__ = ["Claims", "Json", "KeyFacts", "Proof"]
 
 # Numbers with a fraction or exponent are Decimal: a float would round them before the filters see them.
 Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
@@ -24,14 +24,25 @@ class KeyFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """By what a token was proven: the algorithm and `kid` of its header, and the thumbprint of the key that verified its signature."""
+
+    algorithm: str
+    kid: str | None
+    thumbprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """The verified content of one token. Only `tokens` makes one.
 
     `expires_at` is in seconds since the epoch (UTC), the earliest of the token's own moments of expiry.
     `digest` is the hex SHA-256 of `header.payload`: an ECDSA signature can be altered without becoming invalid, so it is no identity.
+    `proof` is None for claims that a signer reads before it signs them.
     """
 
     key: KeyFacts
     content: Mapping[str, Json] = field(repr=False)
     expires_at: float
     digest: str
+    proof: Proof | None = None

@@ -8,6 +8,7 @@ execute:  engine (502, 504) -> Result
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,20 +22,19 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 from rowseal import decisions
-from rowseal.catalog import Catalog
+from rowseal.catalog import Catalog, Limits
+from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
-from rowseal.engine import Database, Result
-from rowseal.errors import Misconfigured, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.engine import Result
+from rowseal.errors import EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.grants import Grant, read_grant
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
-from rowseal.sql.dialects import DIALECTS
-from rowseal.sql.names import DatasetLookup
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
-from rowseal.tokens import Verifier
+from rowseal.state import State
 
 __all__ = ["Access", "Gate"]
 
@@ -48,20 +48,14 @@ class Gate:
     """One configuration, loaded: verifies tokens and opens what they permit. Safe to share between threads."""
 
     def __init__(self, configuration: Configuration, *, clock: Clock = time.time) -> None:
-        self.catalog: Catalog = configuration.catalog
+        """Raises Misconfigured where a database cannot be reached or its role may do too much."""
         self.clock = clock
-        self.dialect = DIALECTS[self.catalog.dialect]
-        self.datasets = DatasetLookup(self.catalog.datasets, self.dialect)
-        limits = self.catalog.limits
-        self.database = Database(self.catalog.database, dialect=self.catalog.dialect, limits=limits)
-        self._verifier = Verifier(configuration.token_rules, token_bytes=limits.token_bytes)
-        self._body_verifier = Verifier(configuration.token_rules, token_bytes=limits.body_token_bytes)
-        tables = {(dataset.schema, dataset.table) for dataset in self.catalog.datasets.values()}
-        try:
-            self.database.check_role(tables, allow_privileged=self.catalog.allow_privileged_role, file=str(configuration.path))
-        except Misconfigured:
-            self.close()
-            raise
+        self._path: Path | None = None
+        self._reloading = threading.Lock()
+        self._swapping = threading.Lock()
+        self._closed = False
+        # INVARIANT: all that a reload changes hangs on this one name, and changes in one assignment.
+        self._state = State.open(configuration, epoch=1)
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, clock: Clock = time.time) -> Gate:
@@ -69,24 +63,83 @@ class Gate:
 
         `clock` gives the time in seconds since the epoch.
         """
-        return cls(load(path), clock=clock)
+        gate = cls(load(path), clock=clock)
+        gate._path = Path(path).absolute()
+        return gate
+
+    @property
+    def epoch(self) -> int:
+        """1 for the configuration that was loaded first, one more with every reload that succeeded."""
+        return self._state.epoch
+
+    @property
+    def catalogs(self) -> Mapping[str, Catalog]:
+        """The datasets of each connection, by the connection's name."""
+        return self._state.catalogs
+
+    @property
+    def catalog(self) -> Catalog:
+        """The datasets of the one connection."""
+        (catalog,) = self._state.catalogs.values()
+        return catalog
+
+    @property
+    def limits(self) -> Limits:
+        """The budgets, which are the same for every connection."""
+        return self._state.limits
+
+    def reload(self) -> None:
+        """Load the same file again, with its keys and databases, and swap everything at once. Blocks; call it in a thread.
+
+        Raises Misconfigured, and whatever loading raises, and then everything is as before. Queries that have begun end on what they began
+        with; its connections are closed after the last of them. An Access from before is judged anew at its next use
+        (docs/explanation/reload.md). Raises RuntimeError for a gate that was made from a Configuration, not from a file, or is closed.
+        """
+        if self._path is None:
+            raise RuntimeError("this gate was made from a Configuration, not from a file: make it with Gate.from_yaml to reload it")
+        with self._reloading:
+            fresh = State.open(load(self._path), epoch=self._state.epoch + 1)
+            with self._swapping:
+                retired = fresh
+                if not self._closed:
+                    retired, self._state = self._state, fresh
+            retired.retire()
+            if retired is fresh:
+                raise RuntimeError("the gate is closed")
+        _log.info("the configuration was loaded again: epoch %d", fresh.epoch)
 
     def verify(self, token: str, *, from_body: bool = False) -> Access:
         """Prove who the bearer is. Raises TokenRefused, and nothing else.
 
         `from_body`: the token came in a body, where it may have `limits.body_token_bytes` instead of `limits.token_bytes`.
         """
-        verifier = self._body_verifier if from_body else self._verifier
+        state = self._state
+        verifier = state.body_verifier if from_body else state.verifier
         claims = verifier.verify(token, now=self.clock())
-        return Access._sealed(_SEAL, self, read_grant(claims, verifier.rules_of(claims)))
+        return Access._sealed(_SEAL, self, claims, _judged(state, claims))
 
     def verify_dashboard(self, token: str) -> DashboardAccess:
         """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else."""
-        return verify_dashboard(token, self._verifier, clock=self.clock)
+        return verify_dashboard(token, self._state.verifier, clock=self.clock)
 
     def close(self) -> None:
-        """Give every connection back."""
-        self.database.close()
+        """Give every connection back, those of running queries when these end. What is asked later is refused."""
+        with self._swapping:
+            self._closed = True
+        self._state.retire()
+
+    @contextmanager
+    def _entered(self) -> Iterator[State]:
+        """The state of this moment, open until the end. Raises EngineFailed where the gate is closed."""
+        state = self._state
+        while not state.enter():
+            if state is self._state:
+                raise EngineFailed("database_unavailable")
+            state = self._state
+        try:
+            yield state
+        finally:
+            state.leave()
 
     def _threads(self) -> CapacityLimiter:
         """For the running event loop: a thread for each query that may run, and a few that refuse the others at once.
@@ -97,39 +150,60 @@ class Gate:
         if limiters is None:
             limiters = WeakKeyDictionary()
             _LIMITERS.set(limiters)
-        if self not in limiters:
-            limiters[self] = CapacityLimiter(self.catalog.limits.concurrent + _SPARE_THREADS)
-        return limiters[self]
+        wanted = self.limits.concurrent + _SPARE_THREADS
+        limiter = limiters.setdefault(self, CapacityLimiter(wanted))
+        if limiter.total_tokens != wanted:
+            limiter.total_tokens = wanted
+        return limiter
 
 
 _LIMITERS: Final = RunVar[WeakKeyDictionary[Gate, CapacityLimiter]]("rowseal_threads")
 
 
-class Access:
-    """What one verified token opens. Only `Gate.verify` makes one; it re-checks the token's expiry at every use."""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the state of one epoch makes of a token."""
 
-    __slots__ = ("_gate", "_policy", "grant")
-    _gate: Gate
-    _policy: Policy
+    epoch: int
     grant: Grant
+    policies: Mapping[str, Policy]  # by connection
+
+
+def _judged(state: State, claims: Claims) -> _Judged:
+    grant = read_grant(claims, state.verifier.rules_of(claims))
+    return _Judged(state.epoch, grant, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()})
+
+
+class Access:
+    """What one verified token opens. Only `Gate.verify` makes one; it re-checks the token at every use: its expiry, and all of it after a reload."""
+
+    __slots__ = ("_claims", "_gate", "_judged")
+    _gate: Gate
+    _claims: Claims
+    _judged: _Judged
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("Access has no public constructor: ask Gate.verify for one")
 
     @classmethod
-    def _sealed(cls, seal: object, gate: Gate, grant: Grant) -> Access:
+    def _sealed(cls, seal: object, gate: Gate, claims: Claims, judged: _Judged) -> Access:
         if seal is not _SEAL:
             raise TypeError("Access has no public constructor: ask Gate.verify for one")
         access = object.__new__(cls)
         access._gate = gate
-        access.grant = grant
-        access._policy = Policy(grant, gate.catalog)
+        access._claims = claims
+        access._judged = judged
         return access
+
+    @property
+    def grant(self) -> Grant:
+        """What the token permits, as it was last judged."""
+        return self._judged.grant
 
     @property
     def expires_at(self) -> float:
         """When the token ends, in seconds since the epoch."""
-        return self.grant.expires_at
+        return self._claims.expires_at
 
     def secure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> SecuredQuery:
         """The query with this token's policy bound into every read.
@@ -137,18 +211,15 @@ class Access:
         `params` has a value for each `:name` in the SQL; `dataset` is the id of the one dataset that the query reads.
         Raises TokenRefused (expired), QueryRefused, AccessRefused, or OurBug.
         """
-        with self._recorded() as record:
-            query = self._secure(sql, params, dataset, record.trail)
-            record.datasets = query.datasets
-            return query
+        with self._recorded() as record, self._gate._entered() as state:
+            return self._secure(state, sql, params, dataset, record)
 
     def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
         """Secure the query and run it. Also raises EngineFailed, TimedOut, BudgetExceeded."""
-        with self._recorded() as record:
-            query = self._secure(sql, params, dataset, record.trail)
-            record.datasets = query.datasets
+        with self._recorded() as record, self._gate._entered() as state:
+            query = self._secure(state, sql, params, dataset, record)
             with record.trail.stage("execute"):
-                record.result = self._gate.database.execute(query)
+                record.result = state.connections["default"].database.execute(query)
             return record.result
 
     async def asecure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> SecuredQuery:
@@ -159,17 +230,27 @@ class Access:
         """`execute` in a worker thread, for handlers that run in an event loop."""
         return await anyio.to_thread.run_sync(self.execute, sql, params, dataset, limiter=self._gate._threads())
 
-    def _secure(self, sql: str, params: Mapping[str, Any] | None, dataset: str | None, trail: decisions.Trail) -> SecuredQuery:
-        gate, limits = self._gate, self._gate.catalog.limits
-        if gate.clock() >= self.grant.expires_at:
+    def _policies(self, state: State) -> Mapping[str, Policy]:
+        """The token's policies under this state. Raises TokenRefused where it does not take the token, or takes it no longer."""
+        now = self._gate.clock()
+        judged = self._judged
+        if judged.epoch != state.epoch:
+            # INVARIANT: what an earlier state made of the token has no part in this use.
+            judged = self._judged = _judged(state, state.verifier.judge(self._claims, now=now))
+        if now >= judged.grant.expires_at:
             raise TokenRefused("token_expired")
+        return judged.policies
+
+    def _secure(self, state: State, sql: str, params: Mapping[str, Any] | None, dataset: str | None, record: _Record) -> SecuredQuery:
+        trail, limits, connection = record.trail, state.limits, state.connections["default"]
         try:
+            policy = self._policies(state)["default"]
             with trail.stage("admit"):
-                parsed = admit(sql, params, gate.dialect, limits, gate.catalog.functions)
+                parsed = admit(sql, params, connection.dialect, limits, connection.catalog.functions)
             with trail.stage("secure"):
-                draft = secure(parsed, self._policy, gate.datasets, limits, only=dataset)
+                draft = secure(parsed, policy, connection.datasets, limits, only=dataset)
             with trail.stage("witness"):
-                return attest(draft, self._policy)
+                query = attest(draft, policy)
         except Refused:
             raise
         except RecursionError as error:
@@ -177,6 +258,8 @@ class Access:
         except Exception as error:
             # INVARIANT: whatever a dependency raises, nothing runs.
             raise OurBug(f"securing failed with {type(error).__name__}") from error
+        record.datasets = query.datasets
+        return query
 
     @contextmanager
     def _recorded(self) -> Iterator[_Record]:
@@ -198,8 +281,8 @@ class Access:
                     request_id=record.trail.request_id,
                     code=code,
                     status=status,
-                    token=self.grant.digest[:12],
-                    key=self.grant.key.id,
+                    token=self._claims.digest[:12],
+                    key=self._claims.key.id,
                     datasets=record.datasets,
                     stages=record.trail.stages,
                     rows=None if result is None else len(result.rows),

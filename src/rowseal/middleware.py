@@ -63,15 +63,13 @@ class GateMiddleware:
         aware_paths: Sequence[str] = (),
         server_timing: bool = False,
     ) -> None:
-        limits = gate.catalog.limits
         self.app = app
         self._gate = gate
         self._open = OpenPaths(open_paths)
         self._open_websockets = OpenPaths(open_websockets)
         self._auth_header = auth_header
         self._body_token_paths = OpenPaths(body_token_paths)
-        self._body_token_bytes = limits.body_token_bytes
-        self._max_body_bytes = max_body_bytes if max_body_bytes is not None else 2 * limits.sql_bytes + BODY_SLACK
+        self._max_body_bytes = max_body_bytes
         self._rewrites = {each.path: each for each in rewrite}
         self._rewritten = OpenPaths([each.path for each in rewrite])
         self._aware = OpenPaths(aware_paths) if rewrite else None
@@ -81,7 +79,6 @@ class GateMiddleware:
                 raise ValueError(f"`{path}` cannot be rewritten and something else too: name it once")
         if aware_paths and not rewrite:
             raise ValueError("aware_paths: without `rewrite` every path is aware; leave it out")
-        self._result_bytes = limits.result_bytes
         self._server_timing = server_timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,9 +124,11 @@ class GateMiddleware:
         path, raw_path = route_path(scope["path"], scope.get("root_path", "")), scope.get("raw_path")
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         state = {name: value for name, value in scope.get("state", {}).items() if name != "rowseal"}
+        limits = self._gate.limits  # once: a reload may change them while the request is read
+        limit = self._max_body_bytes if self._max_body_bytes is not None else 2 * limits.sql_bytes + BODY_SLACK
 
         if self._open.opens(path, raw_path):
-            bounded = bodies.bounded(receive, bodies.announced(headers, self._max_body_bytes), self._max_body_bytes, reply)
+            bounded = bodies.bounded(receive, bodies.announced(headers, limit), limit, reply)
             return {**scope, "state": state}, bounded, reply.send
         # In place: the server writes its access log from this very scope.
         scope["query_string"], in_query = split_query(scope.get("query_string", b""))
@@ -139,7 +138,8 @@ class GateMiddleware:
 
         rewrite = self._rewrites[path] if self._rewritten.opens(path, raw_path) else None
         takes_body = self._body_token_paths.opens(path, raw_path)
-        limit = self._body_token_bytes if takes_body else self._max_body_bytes
+        if takes_body:
+            limit = limits.body_token_bytes
         found = header_tokens(headers, auth_header=self._auth_header)
         access = None
         if found or not takes_body:
@@ -163,7 +163,7 @@ class GateMiddleware:
         headers = split_headers(headers, auth_header=self._auth_header)
         reply.guarded = True
         if rewrite is not None:
-            reply.engine = EngineReply(self._result_bytes)
+            reply.engine = EngineReply(limits.result_bytes)
             # No extension of the server's: a file sent by its path would pass uncounted.
             return {**scope, "state": state, "headers": headers, "extensions": {}}, receive, reply.send_counted
         if self._aware is not None and not self._aware.opens(path, raw_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -17,7 +17,7 @@ from typing import Any, Final
 from jwt.algorithms import get_default_algorithms
 
 from rowseal import strict
-from rowseal.claims import Claims, Json
+from rowseal.claims import Claims, Json, Proof
 from rowseal.errors import TokenRefused
 from rowseal.keys import KeyRefused, PublicKey, TokenRules
 
@@ -90,10 +90,23 @@ class Verifier:
             content = strict.json_object(strict.from_base64url(payload_part), depth=PAYLOAD_DEPTH)
         except strict.Malformed as error:
             raise TokenRefused("token_malformed", f"the token's payload cannot be read: {error}") from None
+        return self._judged(key, content, hashlib.sha256(signed).hexdigest(), Proof(algorithm, kid, key.thumbprint), now)
+
+    def judge(self, claims: Claims, *, now: float) -> Claims:
+        """Claims that another verifier proved, judged by this one's keys and rules as if their token came in again. Raises only TokenRefused."""
+        proof = claims.proof
+        if proof is not None:
+            for key in self._candidates(proof.algorithm, proof.kid):
+                # INVARIANT: the thumbprint is that of the key which verified the signature, so the signature holds for this key too.
+                if key.thumbprint == proof.thumbprint:
+                    return self._judged(key, claims.content, claims.digest, proof, now)
+        raise TokenRefused("key_unknown", "the key that signed the token is configured no longer")
+
+    def _judged(self, key: PublicKey, content: Mapping[str, Json], digest: str, proof: Proof, now: float) -> Claims:
         rules = self._rules[key.facts.id]
         expires_at = _check_times(content, rules, now)
         _check_issuer(content, rules)
-        return Claims(key=key.facts, content=content, expires_at=expires_at, digest=hashlib.sha256(signed).hexdigest())
+        return Claims(key=key.facts, content=content, expires_at=expires_at, digest=digest, proof=proof)
 
     def _split(self, token: str, member: str) -> tuple[str, str, bytes]:
         if not isinstance(token, str) or not token:
@@ -109,6 +122,12 @@ class Verifier:
             raise TokenRefused("token_malformed", f"the token's signature cannot be read: {error}") from None
 
     def _verifying_key(self, algorithm: str, kid: str | None, signed: bytes, signature: bytes) -> PublicKey:
+        for key in self._candidates(algorithm, kid):
+            if _signed_by(key, signed, signature):
+                return key
+        raise TokenRefused("signature_invalid")
+
+    def _candidates(self, algorithm: str, kid: str | None) -> list[PublicKey]:
         # INVARIANT: the header only picks among keys; each key is used with the one algorithm that was pinned at start-up.
         if kid is None:
             candidates = self._by_algorithm.get(algorithm, [])
@@ -118,10 +137,7 @@ class Verifier:
             candidates = [key for key in named if key.algorithm == algorithm]
         if not candidates:
             raise TokenRefused("algorithm_refused")
-        for key in candidates:
-            if _signed_by(key, signed, signature):
-                return key
-        raise TokenRefused("signature_invalid")
+        return candidates
 
 
 def _signed_by(key: PublicKey, signed: bytes, signature: bytes) -> bool:
@@ -166,7 +182,7 @@ def _read_header(part: str) -> tuple[str, str | None]:
     return algorithm, kid
 
 
-def _check_times(content: dict[str, Json], rules: TokenRules, now: float) -> float:
+def _check_times(content: Mapping[str, Json], rules: TokenRules, now: float) -> float:
     moments = []
     if "exp" in content:
         moments.append(_seconds(content["exp"], "exp"))
@@ -207,7 +223,7 @@ def _moment(value: Json) -> float:
         raise TokenRefused("claim_invalid", "`expires` of the token is no date and time that exists") from None
 
 
-def _check_issuer(content: dict[str, Json], rules: TokenRules) -> None:
+def _check_issuer(content: Mapping[str, Json], rules: TokenRules) -> None:
     issuer = content.get("iss", rules.issuer or "")
     if not isinstance(issuer, str):
         raise TokenRefused("claim_invalid", "`iss` of the token must be a string")

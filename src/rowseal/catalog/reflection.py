@@ -6,12 +6,14 @@ a materialized view from a view, or SQLite's `FLOATING POINT` (an integer, by it
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rowseal.catalog import FieldType, Storage
@@ -61,9 +63,8 @@ class Reflection:
 
 def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) -> Reflection:
     """Read what the database says about the wanted (schema or None, table) pairs. Raises Unreachable."""
-    limits = {"connect_timeout": 10} if dialect == "postgres" and "connect_timeout" not in url.query else {}
     try:
-        engine = create_engine(url, poolclass=NullPool, connect_args=limits)
+        engine = _read_only_file(url) if dialect == "sqlite" else _server(url)
         try:
             with engine.connect() as connection:
                 return (_sqlite if dialect == "sqlite" else _postgres)(connection, wanted)
@@ -75,6 +76,16 @@ def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) 
     except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
         cause = getattr(error, "orig", None) or error
         raise Unreachable(f"could not be read ({type(cause).__name__}); check address, credentials and rights") from None
+
+
+def _read_only_file(url: URL) -> Engine:
+    # INVARIANT: looking at a file never makes or changes one; a path with `?` or `#` in it is no option of the URI.
+    file = f"file:{quote(url.database or '')}?mode=ro"
+    return create_engine(url, poolclass=NullPool, creator=lambda: sqlite3.connect(file, uri=True))
+
+
+def _server(url: URL) -> Engine:
+    return create_engine(url, poolclass=NullPool, connect_args={} if "connect_timeout" in url.query else {"connect_timeout": 10})
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------------------------

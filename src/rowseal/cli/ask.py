@@ -15,6 +15,7 @@ from rowseal.engine import Result, to_json
 from rowseal.errors import Refused
 from rowseal.gate import Access, Gate
 from rowseal.sql import SecuredQuery
+from rowseal.sql.dialects import DIALECTS
 
 __all__ = ["explain", "query"]
 
@@ -63,7 +64,7 @@ def query(options: Options, terminal: Terminal) -> int:
             written = to_json(result) if options.json else b""
         except Refused as refusal:
             return terminal.refuse(refusal, as_json=options.json, sql=sql)
-        limit = gate.catalog.limits.rows
+        limit = gate.limits.rows
     if options.json:
         terminal.say(written.decode("utf-8", "surrogatepass"))
         return OK
@@ -110,7 +111,7 @@ def _lines(sql: str) -> list[str]:
 
 def _read(line: str, secured: SecuredQuery, gate: Gate, guard: str, plain: str | None) -> dict[str, Any]:
     """What one guard reads, from its text."""
-    quote = gate.dialect.quote
+    quote = DIALECTS[gate.catalog.dialect].quote
     datasets = [gate.catalog.datasets[name] for name in secured.datasets]
     names = [each.id for each in datasets if f" FROM {quote(each.schema)}.{quote(each.table)} AS b" in line]
     return {"guard": guard, "dataset": " or ".join(names), "fenced": plain is None}

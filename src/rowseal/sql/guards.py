@@ -21,7 +21,7 @@ from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Thr
 from rowseal.sql import BIND, NUMBER
 from rowseal.sql.dialects import Dialect
 
-__all__ = ["encoded", "render"]
+__all__ = ["encoded", "forget", "render"]
 
 _COMPARISONS: Final = {Operator.NE: "<>", Operator.GT: ">", Operator.GE: ">=", Operator.LT: "<", Operator.LE: "<="}
 _DIGITS: Final = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "f": 6}
@@ -58,6 +58,11 @@ def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
     fence = "MATERIALIZED" if fenced or dataset.relation != "table" else "NOT MATERIALIZED"
     text = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {writer.table(rows)} AS b'
     return f"{text} WHERE {condition})" if condition else f"{text})"
+
+
+def forget() -> None:
+    """Let every text go, and with them the datasets that they were written for."""
+    _render.cache_clear()
 
 
 def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:

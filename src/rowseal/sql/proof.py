@@ -19,7 +19,7 @@ from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER
 
-__all__ = ["BOUND", "GRAMMARS", "fail", "parsed", "prove_guard"]
+__all__ = ["BOUND", "GRAMMARS", "fail", "forget", "parsed", "prove_guard"]
 
 GRAMMARS: Final = {name: Grammar.get_or_raise(name) for name in ("sqlite", "postgres")}
 BOUND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
@@ -85,6 +85,11 @@ _BOUND_AS: Final[Mapping[str, str]] = {
 def fail(reason: str) -> NoReturn:
     """The proof does not hold."""
     raise OurBug(f"witness: {reason}")
+
+
+def forget() -> None:
+    """Let every proof go, and with them the datasets that they were made for."""
+    prove_guard.cache_clear()
 
 
 @lru_cache(maxsize=4096)

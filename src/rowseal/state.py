@@ -1,0 +1,127 @@
+"""One configuration, opened: all that a gate knows at one moment. A reload makes another and swaps the two in one assignment.
+
+A use of the gate begins with `enter` and ends with `leave`; between the two the state's databases are open. A retired state lets nobody
+in any more, and closes its databases when the last use of it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from rowseal.catalog import Catalog, Limits
+from rowseal.configuration import Configuration
+from rowseal.engine import Database
+from rowseal.sql import guards, proof
+from rowseal.sql.dialects import DIALECTS, Dialect
+from rowseal.sql.names import DatasetLookup
+from rowseal.tokens import Verifier
+
+__all__ = ["Connection", "State"]
+
+_log: Final = logging.getLogger("rowseal")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One database of the configuration with the datasets that are in it."""
+
+    catalog: Catalog
+    dialect: Dialect
+    datasets: DatasetLookup
+    database: Database
+
+
+class _Uses:
+    """How many uses of a state have begun and not ended, and whether more may begin."""
+
+    __slots__ = ("_lock", "_retired", "_running")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._retired = False
+
+    def begin(self) -> bool:
+        """Whether the use may begin."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._running += 1
+            return True
+
+    def end(self) -> bool:
+        """Whether this was the last use there will ever be."""
+        with self._lock:
+            self._running -= 1
+            return self._retired and not self._running
+
+    def retire(self) -> bool:
+        """Let no more begin. Whether none is left that will end; only the first to ask is told so."""
+        with self._lock:
+            first, self._retired = not self._retired, True
+            return first and not self._running
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class State:
+    """What one configuration came to. Immutable, but for the count of who uses it. `epoch` counts a gate's states from 1."""
+
+    epoch: int
+    limits: Limits
+    connections: Mapping[str, Connection]  # by name, in the order of the file
+    catalogs: Mapping[str, Catalog]
+    verifier: Verifier
+    body_verifier: Verifier  # for tokens in bodies, which may be larger
+    _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
+
+    @classmethod
+    def open(cls, configuration: Configuration, *, epoch: int) -> State:
+        """Open the databases and judge their roles. Raises Misconfigured; whatever is raised, nothing stays open."""
+        limits = configuration.catalog.limits
+        verifier, body_verifier = (Verifier(configuration.token_rules, token_bytes=size) for size in (limits.token_bytes, limits.body_token_bytes))
+        catalogs = MappingProxyType({"default": configuration.catalog})
+        opened: dict[str, Connection] = {}
+        try:
+            for name, catalog in catalogs.items():
+                dialect = DIALECTS[catalog.dialect]
+                database = Database(catalog.database, dialect=catalog.dialect, limits=limits)
+                opened[name] = Connection(catalog, dialect, DatasetLookup(catalog.datasets, dialect), database)
+                tables = {(dataset.schema, dataset.table) for dataset in catalog.datasets.values()}
+                database.check_role(tables, allow_privileged=catalog.allow_privileged_role, file=str(configuration.path))
+        except BaseException:
+            _close(opened.values())
+            raise
+        return cls(epoch, limits, MappingProxyType(opened), catalogs, verifier, body_verifier)
+
+    def enter(self) -> bool:
+        """Begin a use; `leave` ends it. False where the state is retired: then there is a newer one, or the gate is closed."""
+        return self._uses.begin()
+
+    def leave(self) -> None:
+        """End a use."""
+        if self._uses.end():
+            self._close()
+
+    def retire(self) -> None:
+        """Let nobody in any more, and close the databases as soon as nobody is in."""
+        if self._uses.retire():
+            self._close()
+
+    def _close(self) -> None:
+        _close(self.connections.values())
+        # INVARIANT: of a state that is gone nothing is kept. Texts of guards are kept by dataset, so theirs would never be asked for again.
+        guards.forget()
+        proof.forget()
+
+
+def _close(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        try:
+            connection.database.close()
+        except Exception as error:  # noqa: BLE001 -- whoever ends the last use, or reports why there is no state, has an answer of its own
+            _log.warning("a database's connections could not all be closed: %s", type(error).__name__)
