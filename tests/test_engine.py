@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ import servers
 from rowseal import sql
 from rowseal.catalog import Limits
 from rowseal.engine import Database, Result, to_json
+from rowseal.engine.result import TYPES
 from rowseal.errors import BudgetExceeded, EngineFailed, Misconfigured, OurBug, Refused, TimedOut
 from rowseal.sql import Reads, SecuredQuery
 
@@ -183,6 +185,50 @@ def test_postgres_values_keep_their_type(ground: Ground, expression: str, value:
     found = ground.run(f"SELECT {expression}").rows[0][0]
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("dialect", ["postgres"])
+def test_postgres_declares_the_type_of_each_column_and_the_json_is_of_it(ground: Ground) -> None:
+    expressions = {
+        "number": ("1::int2", "1::int8", "1.50::numeric", "'NaN'::numeric", "0.5::float4", "'Infinity'::float8", "1::oid", "count(*)"),
+        "string": ("'a'", "'a'::char(3)", "'a'::name", "gen_random_uuid()", "interval '1 day'", "inet '10.0.0.1'", "ROW(1, 2)", "int4range(1, 5)", "b'10'"),
+        "boolean": ("true", "1 = 2"),
+        "date": ("date '2026-02-28'", "date 'infinity'"),
+        "date_time": ("timestamp '2026-02-28 12:30'", "timestamptz '2026-02-28 12:30+02'"),
+        "time": ("time '12:30'", "timetz '12:30+02'"),
+        "bytes": (r"'\x00ff'::bytea",),
+        "json": ("""'{"a": 1}'::jsonb""", "'[1]'::json", "array[1, 2]", "array['a']", "array[true]", "array[date '2026-02-28']", "array[[1], [2]]"),
+    }
+    in_json = {"number": (int, float, NoneType), "boolean": (bool,), "json": (list, dict)}
+    for kind, each in expressions.items():
+        result = ground.run("SELECT " + ", ".join(f"{expression} AS c{at}" for at, expression in enumerate(each)))
+        assert result.types == (kind,) * len(each)
+        content = json.loads(to_json(result, types=True))
+        assert content["columns"] == [{"name": f"c{at}", "type": kind} for at in range(len(each))]
+        assert [each for each, value in zip(each, content["rows"][0], strict=True) if type(value) not in in_json.get(kind, (str,))] == []
+        empty = ground.run("SELECT * FROM (SELECT " + ", ".join(f"{expression} AS c{at}" for at, expression in enumerate(each)) + ") AS t WHERE false")
+        assert (empty.rows, empty.types) == ([], result.types)
+
+
+@pytest.mark.postgres
+def test_a_type_of_the_postgres_database_s_own_is_text(fresh_postgres: servers.Database) -> None:
+    fresh_postgres.run("CREATE TYPE public.mood AS ENUM ('good', 'bad')", "CREATE DOMAIN public.small AS int CHECK (VALUE < 10)")
+    fresh_postgres.run("GRANT USAGE ON SCHEMA public TO public")
+    database = Database(fresh_postgres.reader_url, dialect="postgres", limits=Limits())
+    result = database.execute(forge("postgres", "SELECT 'good'::public.mood AS a, 3::public.small AS b, array['bad'::public.mood] AS c"))
+    database.close()
+    assert (result.rows, result.types) == ([("good", 3, "{bad}")], ("string", "number", "string"))
+
+
+def test_sqlite_tells_types_by_the_values_of_the_answer(sqlite_url: Callable[..., str]) -> None:
+    database = Database(sqlite_url(SCRIPT), dialect="sqlite", limits=Limits())
+    columns = "1 AS a, 'x' AS b, x'00' AS c, NULL AS d, 1 AS e, NULL AS f"
+    result = database.execute(forge("sqlite", f"SELECT {columns} UNION ALL SELECT 2.5, 'y', x'01', NULL, 'text', 7"))
+    assert result.types == ("number", "string", "bytes", "unknown", "mixed", "number")
+    assert json.loads(to_json(result, types=True))["columns"][4] == {"name": "e", "type": "mixed"}
+    assert database.execute(forge("sqlite", f"SELECT {columns} WHERE 1 = 2")).types == ("unknown",) * 6
+    database.close()
 
 
 @pytest.mark.postgres
@@ -664,6 +710,18 @@ def test_an_answer_becomes_json_with_every_digit() -> None:
     written = to_json(Result(tuple("abc"), [tuple(values.values())], truncated=True))
     assert written.decode() == f'{{"columns":["a","b","c"],"rows":[[{",".join(values)}]],"truncated":true}}'
     assert json.loads(written)["truncated"] is True
+
+
+def test_an_answer_says_what_type_its_values_are() -> None:
+    values = (1, True, Decimal(1), date(2026, 2, 28), datetime(2026, 2, 28, tzinfo=UTC), time(1), b"", [1], {}, uuid.UUID(int=1))
+    result = Result(tuple("abcdefghij"), [values, (None,) * 10], truncated=False)
+    assert result.types == ("number", "boolean", "number", "date", "date_time", "time", "bytes", "json", "json", "string")
+    assert set(result.types) < TYPES.keys()
+    assert json.loads(to_json(Result(('a"',), [], truncated=False), types=True)) == {
+        "columns": [{"name": 'a"', "type": "unknown"}],
+        "rows": [],
+        "truncated": False,
+    }
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("-Infinity")])

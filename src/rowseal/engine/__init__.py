@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -37,6 +37,7 @@ class _Driver(Protocol):
     def engine(self, pool: dict[str, Any]) -> Engine: ...
     def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]: ...
     def running(self, connection: Connection, query: SecuredQuery) -> AbstractContextManager[None]: ...
+    def types(self, description: Sequence[Any]) -> tuple[str, ...]: ...
     def refusal(self, error: Exception) -> tuple[Refused, str]: ...
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]: ...
 
@@ -130,16 +131,17 @@ class Database:
     def _read(self, cursor: Any, query: SecuredQuery) -> Result:
         """Row by row, so that no more than one row is held beyond the byte limit."""
         columns = tuple(column[0] for column in cursor.description)
+        declared = self._driver.types(cursor.description)
         rows: list[tuple[Any, ...]] = []
         left = self._limits.result_bytes
         for row in cursor:
             if len(rows) == query.row_limit:
-                return Result(columns, rows, truncated=True)
+                return Result(columns, rows, truncated=True, declared=declared)
             left -= weigh(row)
             if left < 0:
                 raise BudgetExceeded("result_too_large")
             rows.append(row)
-        return Result(columns, rows, truncated=False)
+        return Result(columns, rows, truncated=False, declared=declared)
 
     def _refusal(self, error: Exception) -> Refused:
         if isinstance(error, OurBug):

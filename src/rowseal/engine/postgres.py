@@ -6,7 +6,7 @@ Sources: https://www.postgresql.org/docs/current/runtime-config-client.html, ...
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -52,6 +52,20 @@ _SETTINGS: Final = {
 _AS_TEXT: Final = ("interval", "inet", "cidr", "record")  # and every range: no type of JSON or of Python's own says the same
 # SQLSTATE classes that say nothing about the query: connection, resources, operator, system, deadlock or serialization, a lock not got
 _UNAVAILABLE: Final = ("08", "53", "57", "58", "XX", "40", "55P03", "25P03", "28", "3D")
+
+_NAMED_TYPES: Final = {
+    **dict.fromkeys(("int2", "int4", "int8", "oid", "numeric", "float4", "float8"), "number"),
+    "bool": "boolean",
+    "bytea": "bytes",
+    "date": "date",
+    **dict.fromkeys(("timestamp", "timestamptz"), "date_time"),
+    **dict.fromkeys(("time", "timetz"), "time"),
+    **dict.fromkeys(("json", "jsonb"), "json"),
+}
+_TYPES: Final = {
+    **{kind.array_oid: "json" for kind in psycopg.adapters.types if kind.array_oid},
+    **{kind.oid: _NAMED_TYPES.get(kind.name, "string") for kind in psycopg.adapters.types},
+}
 
 _RIGHTS: Final = text("""
 SELECT pg_catalog.bool_or(r.rolsuper), pg_catalog.bool_or(r.rolbypassrls), pg_catalog.bool_or(r.rolcreaterole),
@@ -196,6 +210,10 @@ class PostgresDriver:
             yield
         finally:
             driver.cursor_factory = psycopg.Cursor
+
+    def types(self, description: Sequence[psycopg.Column]) -> tuple[str, ...]:
+        """The type of each column, by its OID. What is not known here, a type of the database's own included, comes as text."""
+        return tuple(_TYPES.get(column.type_code, "string") for column in description)
 
     def refusal(self, error: Exception) -> tuple[Refused, str]:
         """What to tell the bearer, and the only words of it that a log may hold."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -148,6 +148,10 @@ class SQLiteDriver:
             witness.forget()
             if denied:
                 raise OurBug(denied)
+
+    def types(self, description: Sequence[Any]) -> tuple[str, ...]:  # noqa: ARG002 -- one interface for every database
+        """SQLite knows the type of a value, not of a column."""
+        return ()
 
     def refusal(self, error: Exception) -> tuple[Refused, str]:
         """What to tell the bearer, and the only words of it that a log may hold."""
