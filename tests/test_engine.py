@@ -49,6 +49,7 @@ def forge(dialect: str, *parts: str, params: dict[str, Any] | None = None, reads
         names=parts[1::2],
         params=params or {},
         datasets=(),
+        guards=(),
         reads=reads if reads is not None else ORDERS,
         row_limit=row_limit,
     )

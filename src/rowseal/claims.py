@@ -15,12 +15,16 @@ Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | N
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """What the configuration says about the key that verified a token. `datasets` None means no narrowing by key."""
+    """What the configuration says about the key that verified a token. `datasets` None means no narrowing by key.
+
+    `explain`: whoever bears its tokens may see what their queries are made into.
+    """
 
     id: str
     profile: str
     development: bool = False
     datasets: frozenset[str] | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findi
             findings.add(at, f"names a file that cannot be read ({_reason(error)}); relative paths begin at the folder of this file")
             return ()
     datasets = None if entry.datasets is None else frozenset(entry.datasets)
-    facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets)
+    facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets, explain=entry.explain)
     try:
         return read_public_keys(text, facts=facts, algorithm=entry.algorithm)
     except KeyRefused as problem:

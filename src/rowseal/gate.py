@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import anyio.to_thread
@@ -22,21 +22,23 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 from rowseal import decisions
-from rowseal.catalog import Catalog, Limits
+from rowseal.catalog import Catalog, Dataset, Limits
 from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.engine import Result
-from rowseal.errors import EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.errors import AccessRefused, EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.explain import Explanation, explain
 from rowseal.grants import Grant, read_grant
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
+from rowseal.sql.dialects import Dialect
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 from rowseal.state import State
 
-__all__ = ["Access", "Gate"]
+__all__ = ["Access", "Gate", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
@@ -222,6 +224,22 @@ class Access:
                 record.result = state.connections["default"].database.execute(query)
             return record.result
 
+    def explain(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Explanation:
+        """What `secure` makes of the query, and where each filter comes from. Nothing runs. For operators: it names what queries cannot see."""
+        with self._recorded() as record, self._gate._entered() as state:
+            query = self._secure(state, sql, params, dataset, record)
+            return explain(query, self._policies(state)["default"])
+
+    def datasets(self) -> tuple[VisibleDataset, ...]:
+        """The datasets of the configuration that this token grants, in the order of the file. Raises TokenRefused."""
+        with self._recorded() as record, self._gate._entered() as state, record.trail.stage("policy"):
+            return tuple(
+                VisibleDataset(dataset, policy.refusal(dataset), state.connections[name].dialect)
+                for name, policy in self._policies(state).items()
+                for dataset in policy.catalog.datasets.values()
+                if policy.grant.grants(dataset.id)
+            )
+
     async def asecure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> SecuredQuery:
         """`secure` in a worker thread, for handlers that run in an event loop."""
         return await anyio.to_thread.run_sync(self.secure, sql, params, dataset, limiter=self._gate._threads())
@@ -289,6 +307,17 @@ class Access:
                     truncated=None if result is None else result.truncated,
                 )
             )
+
+
+class VisibleDataset(NamedTuple):
+    """A dataset that a token grants, and the refusal that closes it all the same; None where queries may read it.
+
+    `dialect` says how its names are quoted in SQL.
+    """
+
+    dataset: Dataset
+    refusal: AccessRefused | None
+    dialect: Dialect
 
 
 @dataclass(slots=True)

@@ -106,6 +106,14 @@ class Policy:
         self._permitted[dataset.id] = rows
         return rows
 
+    def refusal(self, dataset: Dataset) -> AccessRefused | None:
+        """Why no query of this bearer may read the dataset, or None."""
+        try:
+            self.rows(dataset)
+        except AccessRefused as refusal:
+            return refusal
+        return None
+
     def _branches(self, dataset: Dataset) -> list[tuple[Condition, ...]] | None:
         """The token's own groups for the dataset, typed, each of which meets every guard. None where the token has no filter for it."""
         tree = self.grant.filters.get(dataset.id)

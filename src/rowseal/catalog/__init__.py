@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -84,9 +85,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFilter:
-    """A filter of the configuration with its value written in the file. ANDed whatever the token says."""
+    """A filter of the configuration with its value written in the file, at this line of it. ANDed whatever the token says."""
 
     filter: Filter
+    line: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class ClaimFilter:
     field: str
     op: Operator
     claim: str
+    line: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class ThroughFilter:
 
     parent: str
     on: tuple[tuple[str, str], ...]
+    line: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +177,8 @@ class Catalog:
     """Everything datasets.yaml said, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres". `datasets` is by id, in the order of the file."""
 
     dialect: str
-    database: str = field(repr=False)  # SQLAlchemy URL; may hold a password
-    datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    database: str = dataclasses.field(repr=False)  # SQLAlchemy URL; may hold a password
+    datasets: Mapping[str, Dataset] = dataclasses.field(default_factory=dict)
     limits: Limits = Limits()
     functions: FunctionRules = FunctionRules()
     # written in the file by whoever accepts that the database role may do more than read; refused at start otherwise

@@ -52,6 +52,8 @@ class KeyEntry(_Entry):
     """The datasets that this key's tokens may grant. Default: all."""
     development: bool = False
     """true: tokens of this key may read datasets without a filter for them. Guards still hold."""
+    explain: bool = False
+    """true: tokens of this key may have their queries explained: the text that the database gets, with names of tables and rules."""
     project_id: Text | None = None
     """Demanded of this key's tokens. Default: the profile's."""
 

@@ -32,10 +32,14 @@ class Rules:
     def applied(self, entry: DatasetEntry, path: Path) -> Dataset:
         """The dataset with its rules."""
         dataset = self._datasets[entry.id]
-        secure = [self._secure_filter(dataset, each, (*path, "secure_filters", number)) for number, each in enumerate(entry.secure_filters)]
-        guards = [self._guard(dataset, each, (*path, "guards", number)) for number, each in enumerate(entry.guards)]
-        # What is None here stands in the findings, and a file with findings is never used.
-        return replace(dataset, secure_filters=tuple(each for each in secure if each), guards=tuple(each for each in guards if each))
+        secure: list[ConfigFilter | ClaimFilter | ThroughFilter] = []
+        for number, each in enumerate(entry.secure_filters):
+            at = (*path, "secure_filters", number)
+            # What is None here stands in the findings, and a file with findings is never used.
+            if (rule := self._secure_filter(dataset, each, at)) is not None:
+                secure.append(replace(rule, line=self._findings.line(at)))
+        guards = [self._guard(dataset, guard, (*path, "guards", number)) for number, guard in enumerate(entry.guards)]
+        return replace(dataset, secure_filters=tuple(secure), guards=tuple(each for each in guards if each))
 
     def _secure_filter(self, dataset: Dataset, entry: SecureFilterEntry, path: Path) -> ConfigFilter | ClaimFilter | ThroughFilter | None:
         if entry.through is not None:

@@ -49,6 +49,10 @@ class Findings:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         self.problems[Problem(self.file, line, column, _written(path), message)] = None
 
+    def line(self, path: Path) -> int:
+        """The line, from 1, of the value at `path`."""
+        return self.values[path].line + 1
+
     def stop(self) -> None:
         """Raise Misconfigured with every problem so far, in the order of the file; return if there is none."""
         if self.problems:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, time
+from datetime import date, time
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from rowseal.cli.terminal import OK, Options, Terminal, readable
 from rowseal.configuration import load
 from rowseal.engine import Result, to_json
 from rowseal.errors import Refused
+from rowseal.explain import Origin
 from rowseal.gate import Access, Gate
-from rowseal.sql import SecuredQuery
-from rowseal.sql.dialects import DIALECTS
 
 __all__ = ["explain", "query"]
 
 _PARTS: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|[^'"(),]+|.""", re.DOTALL)
-_GUARD: Final = re.compile(r'(?:WITH (?:RECURSIVE )?)?"(__g[0-9]+)" AS (NOT )?MATERIALIZED \(')
 
 
 def explain(options: Options, terminal: Terminal) -> int:
@@ -28,30 +26,32 @@ def explain(options: Options, terminal: Terminal) -> int:
     sql = terminal.text(options.sql, "the SQL")
     with _opened(options, terminal) as gate:
         try:
-            secured = _access(gate, options, terminal).secure(sql, terminal.json(options.params, "--params"))
+            explained = _access(gate, options, terminal).explain(sql, terminal.json(options.params, "--params"))
         except Refused as refusal:
             return terminal.refuse(refusal, as_json=options.json, sql=sql)
-        lines = _lines(secured.sql)
-        reads = [_read(line, secured, gate, *found.groups()) for line in lines if (found := _GUARD.match(line))]
-    binds = {name: _kind(value) for name, value in secured.params.items()}
     if options.json:
-        terminal.facts({"dialect": secured.dialect, "sql": secured.sql, "binds": binds, "reads": reads})
+        terminal.facts(explained)
         return OK
+    reads = explained["reads"]
     width = max((len(read["dataset"]) for read in reads), default=0)
     for read in reads:
         fence = (
             "fenced: filtered before anything else is computed" if read["fenced"] else "not fenced: nothing in the query can raise, so the planner may merge"
         )
         terminal.say(f"reads  {read['dataset']:{width}}  through {read['guard']}, {fence}")
+        for line in _origins(read["filters"]):
+            terminal.say(f"       {line}")
+        if not read["filters"]:
+            terminal.say("       every row: the dataset is public, or the key is for development")
     if not reads:
         terminal.say("reads  no dataset")
-    terminal.say(f"\nsecured for {secured.dialect}:")
-    for line in lines:
+    terminal.say(f"\nsecured for {explained['dialect']}:")
+    for line in _lines(explained["sql"]):
         terminal.say(f"  {line}")
-    if binds:
+    if explained["binds"]:
         terminal.say("\nbinds (their values are withheld):")
-    for name, kind in binds.items():
-        terminal.say(f"  :{name}  {kind}")
+    for bind in explained["binds"]:
+        terminal.say(f"  :{bind['name']}  {bind['type']}")
     return OK
 
 
@@ -109,17 +109,15 @@ def _lines(sql: str) -> list[str]:
     return [*lines, line]
 
 
-def _read(line: str, secured: SecuredQuery, gate: Gate, guard: str, plain: str | None) -> dict[str, Any]:
-    """What one guard reads, from its text."""
-    quote = DIALECTS[gate.catalog.dialect].quote
-    datasets = [gate.catalog.datasets[name] for name in secured.datasets]
-    names = [each.id for each in datasets if f" FROM {quote(each.schema)}.{quote(each.table)} AS b" in line]
-    return {"guard": guard, "dataset": " or ".join(names), "fenced": plain is None}
-
-
-def _kind(value: object) -> str:
-    kinds = ((bool, "boolean"), (int, "number"), (float, "number"), (Decimal, "number"), (str, "text"), (datetime, "moment"), (date, "date"), (list, "list"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "null" if value is None else type(value).__name__.lower())
+def _origins(filters: Sequence[Origin]) -> Iterator[str]:
+    """A line for each filter: where it was written, and what it says."""
+    for each in filters:
+        if "through" in each:
+            pairs = ", ".join(f"{own} = {theirs}" for own, theirs in each["on"].items())
+            yield f"{each['origin']}  where a row of `{each['through']}` is permitted ({pairs}), by"
+            yield from (f"  {line}" for line in _origins(each["filters"]))
+        else:
+            yield " ".join((f"{each['origin']} ", each["field"], each["op"], *(f":{name}" for name in each["binds"])))
 
 
 def _cell(value: object) -> str:

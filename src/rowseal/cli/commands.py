@@ -144,7 +144,7 @@ COMMANDS: Final = (
         "explain",
         explain,
         "Show the SQL that the database would get for a query under a token. Nothing runs.",
-        "Says for each read whether it is fenced: whether the filter must have run before the query's own expressions do.",
+        "Says of each read which filters hold and where they were written, and whether they must have run before the query's own expressions do.",
         "rowseal explain --token @tokens.json 'SELECT region, SUM(amount) AS total FROM orders GROUP BY region'",
         _ASKED,
     ),

@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from rowseal.claims import Claims
+from rowseal.claims import Claims, Json
 from rowseal.errors import OurBug, TokenRefused
 from rowseal.grants import dashboard, vizzly
 from rowseal.grants.dashboard import DashboardGrant
 from rowseal.grants.grant import Grant
 from rowseal.keys import TokenRules
 
-__all__ = ["DASHBOARD_PROFILES", "PROFILES", "DashboardGrant", "Grant", "read_dashboard_grant", "read_grant"]
+__all__ = ["DASHBOARD_PROFILES", "PROFILES", "DashboardGrant", "Grant", "filter_paths", "read_dashboard_grant", "read_grant"]
 
 PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], Grant]]] = MappingProxyType({"vizzly": vizzly.read})
 """Every token profile that datasets.yaml may name, with its reader."""
 DASHBOARD_PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], DashboardGrant]]] = MappingProxyType({"vizzly": dashboard.read_dashboard})
 """Those of them that have a dashboard access token, with its reader."""
+_FILTER_PATHS: Final[Mapping[str, Callable[[Mapping[str, Json], str], tuple[str, ...]]]] = MappingProxyType({"vizzly": vizzly.filter_paths})
 
 
 def read_grant(claims: Claims, rules: TokenRules) -> Grant:
@@ -35,3 +36,8 @@ def read_dashboard_grant(claims: Claims, rules: TokenRules) -> DashboardGrant:
     if reader is None:
         raise TokenRefused("token_kind", "the key that signed this belongs to a profile without dashboard access tokens")
     return reader(claims, rules)
+
+
+def filter_paths(grant: Grant, dataset_id: str) -> tuple[str, ...]:
+    """Where each filter of `grant.filters[dataset_id]` stands in the claims, in the order of that tree; nothing where it has none."""
+    return _FILTER_PATHS[grant.key.profile](grant.claims, dataset_id)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from sqlalchemy import TextClause, text
 
-__all__ = ["BIND", "NUMBER", "TICKET", "Draft", "DraftGuard", "ParamStyle", "Reads", "SecuredQuery"]
+__all__ = ["BIND", "NUMBER", "TICKET", "Draft", "DraftGuard", "GuardedRead", "ParamStyle", "Reads", "SecuredQuery"]
 
 # Two control characters that neither a query nor a declared name can hold: while the text is put together, BIND stands on both
 # sides of a bind's name, NUMBER where a guard's number goes. So no literal of the bearer can ever be taken for a bind.
@@ -50,14 +50,22 @@ class Draft:
     row_limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class GuardedRead:
+    """What one guard of a secured query is: the dataset that it reads, and whether it is fenced."""
+
+    dataset: str
+    fenced: bool
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class SecuredQuery:
     """A query that was admitted, secured and witnessed. Holding one is the proof: only `witness` makes one, and engines take nothing else.
 
     `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
-    `datasets` are the ids of what it reads, `reads` says which guard may read which physical tables. `row_limit` is the largest number
-    of rows to hand out: the text asks for one more, so that the engine can tell a full answer from a cut one. `database` is the URL of
-    what it was secured for, `expires_at` when the token ends, in seconds since the epoch.
+    `datasets` are the ids of what it reads, `guards` describes each `__gN` in order, `reads` says which physical tables it may read.
+    `row_limit` is the largest number of rows to hand out: the text asks for one more, so that the engine can tell a full answer from a cut
+    one. `database` is the URL of what it was secured for, `expires_at` when the token ends, in seconds since the epoch.
     """
 
     dialect: str
@@ -65,6 +73,7 @@ class SecuredQuery:
     names: tuple[str, ...]
     params: Mapping[str, Any] = field(repr=False)
     datasets: tuple[str, ...]
+    guards: tuple[GuardedRead, ...]
     reads: Reads
     row_limit: int
     database: str = field(repr=False)  # may hold a password

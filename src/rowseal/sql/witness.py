@@ -20,7 +20,7 @@ from sqlglot.errors import ErrorLevel
 
 from rowseal.errors import AccessRefused, OurBug
 from rowseal.policy import Policy, Rows, Shaped
-from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, SecuredQuery
+from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, GuardedRead, SecuredQuery
 from rowseal.sql.proof import BOUND, GRAMMARS, fail, parsed, prove_guard
 
 __all__ = ["attest"]
@@ -37,6 +37,7 @@ class _Writers(threading.local):
 
 
 _WRITERS: Final = _Writers()
+_FENCED: Final = f'"__g{NUMBER}" AS MATERIALIZED ('  # as the proof has seen it
 _WRITTEN: Final = {"sqlite": r":\1", "postgres": r"%(\1)s"}  # how the parser's writer spells a bind
 
 
@@ -68,6 +69,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         names=names,
         params=draft.params,
         datasets=tuple(dict.fromkeys(guard.dataset for guard in draft.guards)),
+        guards=tuple(GuardedRead(guard.dataset, fenced=guard.text.startswith(_FENCED)) for guard in draft.guards),
         reads=reads,
         row_limit=draft.row_limit,
         database=policy.catalog.database,
