@@ -250,7 +250,7 @@ def test_what_is_no_key_for_tokens_has_no_thumbprint(tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_bytes(x25519.X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     file.chmod(0o600)
-    assert "keys of this kind cannot verify tokens" in run("keys", "thumbprint", file).err
+    assert "keys of this kind cannot sign tokens" in run("keys", "thumbprint", file).err
     for text in ("", "secret", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "\0"):
         file.write_text(text)
         ran = run("keys", "thumbprint", file)
@@ -308,7 +308,7 @@ def test_the_vendor_s_own_command_line_works_and_warns_of_full_read_access(place
         (("-p", "p", "--ttl", "nan"), "`ttl_in_minutes`"),
         (("-p", "p", "--algorithm", "RS256"), "cannot have the algorithm"),
         (("-p", "p", "-pk", "none.pem"), "`none.pem` cannot be read"),
-        (("-p", "p", "-pk", "vizzly-public.pem"), "is not a private key"),
+        (("-p", "p", "-pk", "vizzly-public.pem"), "this is a public key, which signs nothing"),
         (("-p", "p", "-pk", "shop.db"), "shop.db` is not a text file"),
         (("-p", "p", "-pk", "."), "`.` cannot be read"),
         (("-p", "p", "--config", "datasets.yaml", "--data-set-ids", "salaries"), "does not declare"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
 from rowseal.claims import KeyFacts
-from rowseal.keys import KeyRefused, PublicKey, read_public_keys, thumbprint
+from rowseal.keys import KeyRefused, PublicKey, read_key_list, read_public_keys, thumbprint
 from rowseal.strict import to_base64url
 
 FACTS = KeyFacts("shop", "vizzly")
@@ -90,6 +91,64 @@ def test_a_key_is_pinned_to_its_algorithm_and_is_the_same_as_pem_and_as_jwk(kind
 )
 def test_line_breaks_of_a_pem_block_may_be_written_in_every_common_way(change: Callable[[str], str]) -> None:
     assert read(change(public_pem("P-256"))) == read(public_pem("P-256"))
+
+
+# --- a list in one variable --------------------------------------------------------------------------------------------------------------
+
+
+def listed(*entries: object) -> str:
+    return json.dumps(entries)
+
+
+def read_list(text: str, algorithm: str | None = None) -> tuple[PublicKey, ...]:
+    return read_key_list(text, facts=FACTS, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str,
+        lambda text: f"\n {text} \n",
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.encodebytes(text.encode()).decode(),
+        lambda text: base64.b64encode(text.replace("\\n", "\\r\\n").encode()).decode().join("  "),
+        lambda text: base64.b64encode(f" {text}\n".encode()).decode(),
+    ],
+)
+def test_a_list_of_keys_stands_as_json_or_in_base64(change: Callable[[str], str]) -> None:
+    keys = read_list(change(listed(public_pem("P-256"), public_pem("RSA"))))
+    assert keys == read(public_pem("P-256")) + read(public_pem("RSA"))
+    assert {key.facts for key in keys} == {FACTS}
+    with pytest.raises(KeyRefused, match=r"entry \[0\]: this key cannot have the algorithm `RS384`"):
+        read_list(change(listed(public_pem("P-256"))), "RS384")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "a JSON list"),
+        ("[]", "holds no key"),
+        ("[", "no strict JSON list"),
+        ('["a"] x', "no strict JSON list"),
+        ("[[]]", "no strict JSON list"),
+        ('{"keys": []}', "neither a JSON list nor base64"),
+        (base64.b64encode(b'{"a": 1}').decode(), "no strict JSON list"),
+        (base64.b64encode(b"\xff").decode(), "neither a JSON list nor base64"),
+        ("[1]", r"entry \[0\]: there is no key here"),
+        ('["secret"]', r"entry \[0\]: this is not one whole PEM block; a shared secret is not accepted"),
+        ("PRIVATE", r"entry \[1\]: this is a PRIVATE key"),
+        ("TWICE", r"entry \[2\]: this key stands in the list already"),
+        ("PEM", "neither a JSON list nor base64 of one: write a JSON list of PEM blocks"),
+    ],
+)
+def test_what_is_no_list_of_public_keys_is_refused_without_quoting_it(text: str, reason: str) -> None:
+    first = public_pem("P-256")
+    made = {"PRIVATE": listed(first, private_pem("P-384")), "TWICE": listed(first, public_pem("RSA"), first), "PEM": first}
+    for each in (made.get(text, text), base64.b64encode(made[text].encode()).decode() if text in {"PRIVATE", "TWICE"} else made.get(text, text)):
+        with pytest.raises(KeyRefused, match=reason) as refused:
+            read_list(each)
+        assert "MI" not in str(refused.value)
+        assert 'secret"' not in str(refused.value)
 
 
 def test_pkcs1_public_keys_are_read() -> None:

@@ -27,7 +27,7 @@ from rowseal.catalog.resolve import check_names, resolve, table_of
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
 from rowseal.errors import Misconfigured, Problem
-from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_public_keys
+from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
 
 __all__ = ["Configuration", "load"]
 
@@ -163,13 +163,13 @@ def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | No
 
 
 def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey, ...]:
-    sources = [name for name in ("public_key", "public_key_file", "jwks_file") if getattr(entry, name) is not None]
+    sources = [name for name in ("public_key", "public_keys", "public_key_file", "jwks_file") if getattr(entry, name) is not None]
     if len(sources) != 1:
-        findings.add(at, "must have exactly one of `public_key:`, `public_key_file:` and `jwks_file:`")
+        findings.add(at, "must have exactly one of `public_key:`, `public_keys:`, `public_key_file:` and `jwks_file:`")
         return ()
     at = (*at, sources[0])
     text: str = getattr(entry, sources[0])
-    if sources[0] != "public_key":
+    if sources[0].endswith("_file"):
         try:
             text = _file_text(folder / text)
         except (OSError, ValueError) as error:
@@ -178,7 +178,8 @@ def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findi
     datasets = None if entry.datasets is None else frozenset(entry.datasets)
     facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets, explain=entry.explain)
     try:
-        return read_public_keys(text, facts=facts, algorithm=entry.algorithm)
+        reader = read_key_list if sources[0] == "public_keys" else read_public_keys
+        return reader(text, facts=facts, algorithm=entry.algorithm)
     except KeyRefused as problem:
         findings.add(at, str(problem))
         return ()

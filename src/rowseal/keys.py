@@ -21,7 +21,7 @@ from rowseal import strict
 from rowseal.claims import Json, KeyFacts
 from rowseal.filters import FlatFilters
 
-__all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules", "pin_algorithm", "read_pem", "read_public_keys", "thumbprint"]
+__all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules", "pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "thumbprint"]
 
 AsymmetricPublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey"
 
@@ -39,6 +39,7 @@ _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*)-----END \1-----", re.DOTALL)
 _PEM_SPACE: Final = re.compile(r"\s|\\r|\\n")
 _KEY_FORMS: Final = "write a PEM block `BEGIN PUBLIC KEY`, a JWK or a JWKS"
+_LIST_FORMS: Final = "write a JSON list of PEM blocks, as it is or in base64"
 
 
 class KeyRefused(ValueError):
@@ -83,7 +84,7 @@ def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None
         raise KeyRefused(f"there is no key here: {_KEY_FORMS}")
     if text.startswith("{"):
         return _read_jwk_text(text, facts, algorithm)
-    label, der = read_pem(text)
+    label, der = read_pem(text, cure=f"a shared secret is not accepted, only public keys are: {_KEY_FORMS}")
     if "PRIVATE" in label:
         raise KeyRefused(
             "this is a PRIVATE key: take it off this machine, treat it as leaked if others could read it, and write its public half (`openssl pkey -pubout`)"
@@ -99,21 +100,48 @@ def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None
     return (_public_key(key, facts, algorithm),)
 
 
-def read_pem(text: str) -> tuple[str, bytes]:
+def read_key_list(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[PublicKey, ...]:
+    """Read a JSON list of PEM blocks, as it is or in base64, which is how one environment variable holds several keys. Raises KeyRefused."""
+    text = text.strip()
+    if not text.startswith("["):
+        try:
+            text = base64.b64decode(_PEM_SPACE.sub("", text), validate=True).decode("utf-8").strip()
+        except ValueError:
+            raise KeyRefused(f"this is neither a JSON list nor base64 of one: {_LIST_FORMS}") from None
+    try:
+        entries = strict.json_list(text.encode(), depth=1)
+    except (strict.Malformed, UnicodeEncodeError):
+        raise KeyRefused(f"this is no strict JSON list of texts: {_LIST_FORMS}") from None
+    if not entries:
+        raise KeyRefused(f"the list holds no key: {_LIST_FORMS}")
+    keys: list[PublicKey] = []
+    for position, entry in enumerate(entries):
+        try:
+            read = read_public_keys(entry if isinstance(entry, str) else "", facts=facts, algorithm=algorithm)
+        except KeyRefused as error:
+            raise KeyRefused(f"entry [{position}]: {error}") from None
+        if {key.thumbprint for key in read} & {key.thumbprint for key in keys}:
+            raise KeyRefused(f"entry [{position}]: this key stands in the list already: remove one")
+        keys += read
+    return tuple(keys)
+
+
+def read_pem(text: str, *, cure: str) -> tuple[str, bytes]:
     r"""The label and the DER bytes of exactly one PEM block (RFC 7468), however its lines were broken. Raises KeyRefused.
 
-    Environment variables and YAML turn line breaks into CRLF, spaces or a literal `\n`: all mean the same bytes.
+    Environment variables and YAML turn line breaks into CRLF, spaces or a literal `\n`: all mean the same bytes. `cure` says in a
+    refusal what to write instead.
     """
     blocks = text.count("-----BEGIN ")
     if blocks > 1:
         raise KeyRefused(f"{blocks} PEM blocks stand in one place: write each key as an entry of its own")
     match = _PEM.fullmatch(_trim(text))
     if match is None:
-        raise KeyRefused(f"this is not one whole PEM block (a shared secret is not accepted: only public keys are): {_KEY_FORMS}")
+        raise KeyRefused(f"this is not one whole PEM block; {cure}")
     try:
         return match[1], base64.b64decode(_PEM_SPACE.sub("", match[2]), validate=True)
     except ValueError:
-        raise KeyRefused("the body of the PEM block is not base64 (an encrypted key cannot be read): write the block unchanged") from None
+        raise KeyRefused(f"the body of the PEM block is not base64 (an encrypted key cannot be read): write the block unchanged; {cure}") from None
 
 
 def _trim(text: str) -> str:

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_der_private_key
 from jwt.algorithms import get_default_algorithms
 
 from rowseal import strict
@@ -26,20 +21,16 @@ from rowseal.claims import Claims, KeyFacts
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import FlatFilters
 from rowseal.grants import Grant, read_dashboard_grant, read_grant
-from rowseal.keys import KeyRefused, TokenRules, pin_algorithm, read_pem, thumbprint
+from rowseal.keys import TokenRules, pin_algorithm, thumbprint
 from rowseal.policy import Policy
+from rowseal.private_keys import PrivateKey, read_private_key, signing_key
 from rowseal.tokens import PAYLOAD_DEPTH
 
-__all__ = ["PrivateKey", "Signer", "SigningRefused"]
-
-PrivateKey: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey"
+__all__ = ["Signer", "SigningRefused"]
 
 # A week is the longest life that the vendor's documentation shows; verifiers allow two hours unless told otherwise.
 LONGEST_TTL_IN_MINUTES: Final = 7 * 24 * 60
 
-_PRIVATE_LABELS: Final = frozenset({"PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"})
-# `openssl ecparam -genkey` writes the curve's name as a block of its own before the key
-_EC_PARAMETERS: Final = re.compile(r"-----BEGIN EC PARAMETERS-----[^-]*-----END EC PARAMETERS-----")
 # Browsers' atob, with which the vendor's dashboards peek into a token, knows neither `-` nor `_`. In base64 of ASCII only these
 # four characters produce them, and JSON can spell each of them as an escape.
 _ATOB: Final = {ord(character): f"\\u{ord(character):04x}" for character in ">~?\x7f"}
@@ -71,10 +62,7 @@ class Signer:
         """
         if isinstance(ttl_in_minutes, bool) or not isinstance(ttl_in_minutes, int | float) or not 0 < ttl_in_minutes <= LONGEST_TTL_IN_MINUTES:
             raise SigningRefused(f"`ttl_in_minutes` must be a number of minutes above 0 and at most {LONGEST_TTL_IN_MINUTES}")
-        key = _read_private_key(private_key) if isinstance(private_key, str | bytes) else private_key
-        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey):
-            raise KeyRefused("keys of this kind cannot sign tokens: use P-256, P-384, P-521, Ed25519 or RSA")
-        self._key: PrivateKey = key
+        self._key: PrivateKey = read_private_key(private_key) if isinstance(private_key, str | bytes) else signing_key(private_key)
         public = self._key.public_key()
         self._algorithm = pin_algorithm(public, algorithm)
         self._header = {"alg": self._algorithm, "kid": thumbprint(public)}
@@ -146,17 +134,6 @@ def _read_back(payload: bytes, expires_at: float, reader: Callable[[Claims, Toke
         raise SigningRefused(f"the claims cannot be signed: {error}") from None
     except TokenRefused as refusal:
         raise SigningRefused(f"{refusal.detail}: {refusal.hint}") from None
-
-
-def _read_private_key(text: str | bytes) -> object:
-    pem = text.decode("ascii", "replace") if isinstance(text, bytes) else text
-    label, der = read_pem(_EC_PARAMETERS.sub("", pem))
-    if label not in _PRIVATE_LABELS:
-        raise KeyRefused(f"a PEM block `{label}` is not a private key that can be read: write one of {', '.join(sorted(_PRIVATE_LABELS))}, not encrypted")
-    try:
-        return load_der_private_key(der, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyRefused("this is not a private key: write a PEM block `BEGIN PRIVATE KEY`, not encrypted") from None
 
 
 def _place(organisation_id: str | None, dashboard_id: str | None, project_id: str | None, parent_dashboard_ids: Sequence[str] | None) -> dict[str, object]:

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, cast
 
 from rowseal.claims import Json
 
-__all__ = ["Malformed", "from_base64url", "json_object", "json_text", "to_base64url"]
+__all__ = ["Malformed", "from_base64url", "json_list", "json_object", "json_text", "to_base64url"]
 
 # The longest number taken, in characters: 256 bits fit (78 digits), and no number costs more than a few microseconds.
 NUMBER_LENGTH: Final = 80
@@ -64,18 +64,31 @@ def json_object(data: bytes, *, depth: int) -> dict[str, Json]:
     UTF-8 without a byte order mark; no duplicate names at any level; no NaN or Infinity; numbers of bounded length, those with
     a fraction or exponent as Decimal; no NUL and no lone surrogate in any string or name; nothing after the object.
     """
+    value = _json(data, depth)
+    if not isinstance(value, dict):
+        raise Malformed("not a JSON object")
+    return cast("dict[str, Json]", value)
+
+
+def json_list(data: bytes, *, depth: int) -> list[Json]:
+    """The same for one JSON list."""
+    value = _json(data, depth)
+    if not isinstance(value, list):
+        raise Malformed("not a JSON list")
+    return cast("list[Json]", value)
+
+
+def _json(data: bytes, depth: int) -> object:
     _check_depth(data, depth)
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
+        value: object = _DECODER.decode(data.decode("utf-8"))
     except Malformed:
         raise
     except (ValueError, ArithmeticError, RecursionError):  # JSONDecodeError keeps the whole text: it must not travel further
         raise Malformed("not JSON in UTF-8") from None
-    if not isinstance(value, dict):
-        raise Malformed("not a JSON object")
     if _SUSPECT_ESCAPE.search(data):
         _check_strings(value)
-    return cast("dict[str, Json]", value)
+    return value
 
 
 def json_text(value: Json) -> str:

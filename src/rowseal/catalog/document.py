@@ -34,14 +34,16 @@ def _one_of(*keys: str) -> ConfigDict:
 
 
 class KeyEntry(_Entry):
-    """A public key: exactly one of `public_key`, `public_key_file` and `jwks_file`."""
+    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file` and `jwks_file`."""
 
-    model_config = _one_of("public_key", "public_key_file", "jwks_file")
+    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file")
 
     id: Name
     """Unique in the file; stands in the audit."""
     public_key: Text | None = Field(default=None, repr=False)
     """The public key itself, as PEM, JWK or JWKS. A private key is refused."""
+    public_keys: Text | None = Field(default=None, repr=False)
+    """Several keys from one variable, `"${VIZZLY_PUBLIC_KEYS}"`: a JSON list of PEM texts, as it is or in base64."""
     public_key_file: Text | None = None
     """A file with the public key in PEM. Relative paths begin at the folder of this file."""
     jwks_file: Text | None = None

@@ -7,17 +7,17 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import Configuration, load
 from rowseal.grants import read_grant
 from rowseal.keys import pin_algorithm, read_public_keys, thumbprint
-from rowseal.signing import PrivateKey, Signer
+from rowseal.private_keys import PrivateKey, read_private_key
+from rowseal.signing import Signer
 from rowseal.tokens import Verifier
 
 __all__ = ["ALGORITHMS", "access_tokens", "create", "name_keys"]
@@ -124,10 +124,7 @@ def _private_key(path: str, terminal: Terminal) -> str:
 
 
 def _public_half(private: str) -> str:
-    try:
-        key = load_pem_private_key(private.encode("utf-8", "replace"), password=None).public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Failed("the private key cannot be read: it must be one PEM block that is not encrypted") from None
+    key = read_private_key(private).public_key()
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
