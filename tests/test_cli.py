@@ -291,6 +291,50 @@ def test_the_vendor_s_own_command_line_works_and_warns_of_full_read_access(place
     assert run("access-tokens", "-p", "p", "-u", "u", "--secure-filters", json.dumps({"orders": OWN})).err == ""
 
 
+class Keyboard(StringIO):
+    """Standard input that says that somebody sits before it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+UNFILTERED = ("access-tokens", "-o", "org", "-d", "dsh", "-u", "u", "-t", "admin", "--config", "datasets.yaml")
+
+
+def typed(*arguments: str, answer: str, screen: type[StringIO] = Screen) -> Ran:
+    out, err = StringIO(), screen()
+    return Ran(cli.run(arguments, out=out, err=err, stdin=Keyboard(answer), clock=lambda: NOW), out.getvalue(), err.getvalue())
+
+
+def test_a_production_key_asks_before_it_signs_full_read_access(place: Path) -> None:
+    """Marked `development: true` it does not; with filters, or for single datasets, there is nothing to ask."""
+    signed = typed(*UNFILTERED, answer="yes\n")
+    assert (signed.status, list(signed.json)) == (0, ["dashboardAccessToken", "dataAccessToken"])
+    assert "the key `vizzly` is not marked `development: true`" in signed.err
+    assert "full read access" in signed.err
+    for answer in ("", "\n", "no\n", "y\n", "yes!\n", "YES\n"):
+        ran = typed(*UNFILTERED, answer=answer)
+        assert (ran.status, ran.out) == (1, "")
+        assert "rowseal: nothing was signed: name datasets and filters" in ran.err
+    assert run(*UNFILTERED, "--secure-filters", json.dumps({"orders": OWN})).status == 0
+    assert run(*UNFILTERED, "--data-set-ids", "products").status == 0
+    Path("datasets.yaml").write_text(CONFIGURATION.replace("id: vizzly,", "id: vizzly, development: true,"))
+    ran = run(*UNFILTERED)
+    assert (ran.status, len(ran.json)) == (0, 2)
+    assert "full read access" in ran.err
+
+
+def test_where_nobody_can_be_asked_full_read_access_wants_a_word(place: Path) -> None:
+    """A script, or a question that would land in a file."""
+    for ran in (run(*UNFILTERED), run(*UNFILTERED, stdin="yes\n"), typed(*UNFILTERED, answer="yes\n", screen=StringIO)):
+        assert (ran.status, ran.out) == (1, "")
+        assert "there is no terminal to ask" in ran.err
+        assert "or write `--full-access`" in ran.err
+    ran = run(*UNFILTERED, "--full-access")
+    assert (ran.status, len(ran.json)) == (0, 2)
+    assert "full read access" in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -396,7 +440,8 @@ def test_the_verdict_is_the_gate_s(place: Path, make: Any, arguments: tuple[str,
         ({"dataSetIds": "*", "secureFilters": {}}, "expiry_missing", "nothing that can be used"),
         ({"dataSetIds": ["*"], "secureFilters": {}, "exp": NOW + 60}, "claim_invalid", "nothing that can be used"),
         ({"dataSetIds": "*", "secureFilters": {"orders": [[]]}, "exp": NOW + 60}, "filters_malformed", "an empty group"),
-        ({"accessType": "admin", "expires": "2027-01-15T09:00:00Z"}, "token_kind", "a dashboard access token"),
+        ({"accessType": "admin", "expires": "2027-01-15T09:00:00Z"}, "claim_invalid", "`projectId`"),
+        ({"accessType": "admin", "dataSetIds": "*", "expires": "2027-01-15T09:00:00Z"}, "token_kind", "a dashboard access token"),
         ({"allowDataPreviewAccess": True, "exp": NOW + 60}, "token_kind", "a query engine access token"),
         ({"sub": "person", "exp": NOW + 60}, "token_kind", "the token of a login"),
     ],
@@ -425,6 +470,8 @@ def test_what_is_no_token_is_refused_in_a_sentence(text: str) -> None:
         ({}, []),
         ({"exp": NOW + 15 * 86_400}, ["lives 15 days; if 15 minutes were meant, the signer took minutes for days (1440 times)"]),
         ({"exp": NOW + 60, "iat": NOW + 60 - 10 * 86_400}, ["lives 10 days; if 10 minutes were meant"]),
+        ({"exp": NOW + 86_399}, ["lives 23 hours 59 minutes; if 1 minute were meant"]),
+        ({"exp": NOW + 8 * 3_600}, []),
         ({"secureFilters": {"orders": OWN[0] * 2}}, ["the filters of `orders` are a flat list"]),
         ({"secureFilters": {}}, ["granted without a filter, so refused here unless public"]),
         ({"dataSetIds": "*"}, ["grants every dataset"]),
@@ -438,6 +485,36 @@ def test_what_was_probably_not_meant_is_a_warning(claims: dict[str, Any], warned
     token = raw({"dataSetIds": ["orders"], "secureFilters": {"orders": OWN}, "exp": NOW + 60} | claims)
     found = run("inspect", "-", "--json", stdin=token).json["warnings"]
     assert [text for text, start in zip(found, warned, strict=True) if not text.startswith(start)] == []
+
+
+DASHBOARD = {"accessType": "standard", "scope": "read", "projectId": "p", "dashboardId": "d", "userReference": SECRET, "exp": NOW + 60}
+
+
+@pytest.mark.parametrize(
+    ("claims", "warned"),
+    [
+        ({}, []),
+        ({"accessType": "editor"}, ["`editor` is the older word for `admin`"]),
+        ({"scope": ...}, ["has no `scope`: permits reading only here"]),
+        ({"dashboardId": ...}, ["names no dashboard: covers none here"]),
+    ],
+)
+def test_a_dashboard_token_is_inspected_as_one(place: Path, claims: dict[str, Any], warned: list[str]) -> None:
+    token = raw({name: value for name, value in (DASHBOARD | claims).items() if value is not ...})
+    ran = run("inspect", "-", "--json", stdin=token)
+    assert (ran.status, ran.json["kind"], ran.json["refused"]) == (0, "dashboard access token", None)
+    opens_no_rows, *rest = ran.json["warnings"]
+    assert "refused with `token_kind`" in opens_no_rows
+    assert [text for text, start in zip(rest, warned, strict=True) if not text.startswith(start)] == []
+    assert SECRET not in ran.out + run("inspect", "-", stdin=token).out
+
+
+def test_a_dashboard_token_is_judged_by_a_configuration_too(place: Path) -> None:
+    signed = run("access-tokens", "-p", "p", "-u", "u").json["dashboardAccessToken"]
+    good = run("inspect", "-", "--config", "datasets.yaml", "--json", stdin=signed)
+    assert (good.status, good.json["kind"], good.json["verified"], good.json["datasets"]) == (0, "dashboard access token", True, {})
+    forged = run("inspect", "-", "--config", "datasets.yaml", "--json", stdin=raw(DASHBOARD))
+    assert (forged.status, forged.json["verified"]) == (1, False)
 
 
 def test_a_header_of_any_kind_is_shown(place: Path) -> None:

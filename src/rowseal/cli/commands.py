@@ -90,7 +90,8 @@ COMMANDS: Final = (
         access_tokens,
         "Sign a dashboard access token and a data access token.",
         "Prints the JSON object that the host application hands to a dashboard. Name the place by `-p`, or by the older `-o` and `-d`.\n"
-        "Without `--data-set-ids` and `--secure-filters` the token grants everything unfiltered, which is for development only.",
+        "Without `--data-set-ids` and `--secure-filters` the token grants everything unfiltered, which is for development only: with\n"
+        "`--config`, a key that is not marked `development: true` asks first.",
         "rowseal access-tokens -p prj_shop -u anna --data-set-ids orders "
         """--secure-filters '{"orders": [[{"field": "tenant", "op": "=", "value": 1}]]}' --config datasets.yaml > tokens.json""",
         (
@@ -108,6 +109,7 @@ COMMANDS: Final = (
             _option("--ttl", about="life in minutes (default: 15)", metavar="MINUTES", type=float, default=15.0),
             _option("--scope", about="scope of the dashboard token (default: read_write)", choices=("read", "read_write"), default="read_write"),
             _option("-c", "--config", about="sign only what this configuration accepts", metavar="FILE"),
+            _option("--full-access", about="do not ask before a production key signs full read access", action="store_true"),
         ),
     ),
     Command(

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rowseal import strict
 from rowseal.catalog import Catalog
-from rowseal.claims import KeyFacts
+from rowseal.claims import Claims, KeyFacts
 from rowseal.cli.report import Report, facts, show, span, withheld
 from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal
 from rowseal.configuration import Configuration, load
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import Operator
-from rowseal.grants import Grant, read_grant
+from rowseal.grants import DashboardGrant, Grant, read_dashboard_grant, read_grant
 from rowseal.keys import PublicKey, TokenRules, thumbprint
 from rowseal.policy import AllOf, AnyOf, Policy, Predicate, Through
 from rowseal.tokens import HEADER_DEPTH, PAYLOAD_DEPTH, Verifier
@@ -25,7 +25,7 @@ from rowseal.tokens import HEADER_DEPTH, PAYLOAD_DEPTH, Verifier
 __all__ = ["inspect"]
 
 _TOKEN_LENGTH: Final = 2_000_000  # what `limits.body_token_bytes` is unless told
-_DAY: Final = 86_400
+_LONG: Final = 23 * 3_600  # a signer that takes minutes for days makes no token shorter than one day
 _LARGEST_DOUBLE: Final = 2**53  # above it JavaScript's numbers skip integers
 
 
@@ -78,13 +78,22 @@ def _read(token: str, now: float) -> Report:
     try:
         verified = verifier.verify(signed_again, now=0)
         report.expires_at = verified.expires_at
-        report.grant = read_grant(verified, rules)
+        report.grant = _grant(verified, rules)
+        if isinstance(report.grant, DashboardGrant):
+            report.kind = "dashboard access token"
         verifier.verify(signed_again, now=now)
     except TokenRefused as refusal:
         report.refusal = refusal
         if report.grant is None:
             report.kind = f"nothing that can be used: {refusal.detail}"
     return report
+
+
+def _grant(claims: Claims, rules: TokenRules) -> Grant | DashboardGrant:
+    """What the claims grant, read as the kind of token that they are. Raises TokenRefused."""
+    if "accessType" in claims.content and claims.content.keys().isdisjoint({"dataSetIds", "secureFilters"}):
+        return read_dashboard_grant(claims, rules)
+    return read_grant(claims, rules)
 
 
 def _reader(payload: bytes, claims: Mapping[str, Any]) -> tuple[Verifier, TokenRules, str]:
@@ -113,11 +122,13 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
     verifier = Verifier(configuration.token_rules, token_bytes=catalog.limits.body_token_bytes)
     try:
         claims = verifier.verify(token, now=now)
-        grant = read_grant(claims, verifier.rules_of(claims))
+        grant = _grant(claims, verifier.rules_of(claims))
     except TokenRefused as refusal:
         report.refusal = refusal
         return
     report.grant = grant
+    if isinstance(grant, DashboardGrant):
+        return
     policy = Policy(grant, catalog)
     for dataset in catalog.datasets.values():
         if grant.dataset_ids is None or dataset.id in grant.dataset_ids:
@@ -161,13 +172,15 @@ def _warnings(report: Report, now: float) -> Iterator[str]:
     if report.expires_at is not None:
         begun = claims.get("iat", now)
         lives = report.expires_at - (begun if isinstance(begun, int | float) and not isinstance(begun, bool) else now)
-        if lives > _DAY:
+        if lives > _LONG:
             yield f"lives {span(lives)}; if {span(lives / 1440)} were meant, the signer took minutes for days (1440 times)"
     filters = claims.get("secureFilters")
     for name, written in filters.items() if isinstance(filters, dict) else ():
         if isinstance(written, list) and len(written) > 1 and all(isinstance(each, dict) for each in written):
             yield f"the filters of `{name}` are a flat list, which engines read as AND or as OR: write [[A, B]] or [[A], [B]]"
-    if grant is not None:
+    if isinstance(grant, DashboardGrant):
+        yield from _of_dashboards(grant)
+    elif grant is not None:
         if grant.dataset_ids is None and not report.judged:
             yield "grants every dataset; those without a filter in the token are refused here unless they are public, and open on other engines"
         if bare := sorted((grant.dataset_ids or frozenset()) - grant.filters.keys()):
@@ -176,6 +189,16 @@ def _warnings(report: Report, now: float) -> Iterator[str]:
             yield f"filtered but not granted: {_listed(closed)}"
     for path in _beyond(claims, ""):
         yield f"`{path}` is a whole number beyond 2**53, which signers in JavaScript round: check it, or sign it as a string on an `exact: true` field"
+
+
+def _of_dashboards(grant: DashboardGrant) -> Iterator[str]:
+    yield "opens no rows: where a data access token belongs it is refused with `token_kind`"
+    if grant.access_type == "editor":
+        yield "`editor` is the older word for `admin`: its bearer manages what everybody sees, if the scope lets them write"
+    if grant.scope is None:
+        yield "has no `scope`: permits reading only here, and writing on other engines"
+    if grant.dashboard_id is None and grant.parent_dashboard_ids is None:
+        yield "names no dashboard: covers none here, and each of its project on other engines"
 
 
 def _listed(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from rowseal.cli.terminal import Terminal, described
 from rowseal.errors import AccessRefused, TokenRefused
-from rowseal.grants import Grant
+from rowseal.grants import DashboardGrant, Grant
 
 __all__ = ["Report", "facts", "show", "span", "withheld"]
 
@@ -28,7 +28,7 @@ class Report:
     expires_at: float | None
     refusal: TokenRefused | None  # of the claims; with a configuration of the whole token
     judged: bool  # whether a configuration was asked
-    grant: Grant | None
+    grant: Grant | DashboardGrant | None
     datasets: dict[str, AccessRefused | str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -96,9 +96,13 @@ def access_tokens(options: Options, terminal: Terminal) -> int:
         parent_dashboard_ids=None if options.parent_dashboard_ids is None else options.parent_dashboard_ids.split(","),
         parameters=None if options.parameters is None else terminal.json(options.parameters, "--parameters"),
     )
-    if configuration is not None:
-        _require_accepted(tokens["dataAccessToken"], configuration, terminal)
+    key = None if configuration is None else _require_accepted(tokens["dataAccessToken"], configuration, terminal)
     if ids == "*" and not any(filters.values()):
+        if key is not None and not key.development and not options.full_access:
+            terminal.confirm(
+                f"the key `{key.id}` is not marked `development: true`, and this token grants every dataset without a filter",
+                otherwise="name datasets and filters (`--data-set-ids`, `--secure-filters`), sign with a development key, or write `--full-access`",
+            )
         terminal.note(
             "warning: this token grants every dataset without a filter, which some engines take as full read access: for development only\n"
             "         rowseal refuses each dataset that is not public, unless the key is marked `development: true`"
@@ -107,11 +111,11 @@ def access_tokens(options: Options, terminal: Terminal) -> int:
     return OK
 
 
-def _require_accepted(token: str, configuration: Configuration, terminal: Terminal) -> None:
-    """Raises TokenRefused where the verifier of this configuration would: a token that nobody takes is not printed."""
+def _require_accepted(token: str, configuration: Configuration, terminal: Terminal) -> KeyFacts:
+    """The key that verifies the token. Raises TokenRefused where this configuration would: a token that nobody takes is not printed."""
     verifier = Verifier(configuration.token_rules, token_bytes=configuration.catalog.limits.body_token_bytes)
     claims = verifier.verify(token, now=terminal.clock())
-    read_grant(claims, verifier.rules_of(claims))
+    return read_grant(claims, verifier.rules_of(claims)).key
 
 
 def _private_key(path: str, terminal: Terminal) -> str:

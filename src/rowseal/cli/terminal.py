@@ -20,6 +20,7 @@ __all__ = ["BUG", "FAILED", "OK", "Failed", "Options", "Terminal", "readable"]
 OK: Final = 0
 FAILED: Final = 1
 BUG: Final = 70  # EX_SOFTWARE of sysexits.h
+_ANSWER_LENGTH: Final = 100
 _TEXT_LENGTH: Final = 4_000_000  # characters of one argument, file or standard input
 
 Options = Namespace
@@ -54,6 +55,15 @@ class Terminal:
     def note(self, text: str) -> None:
         """What is said beside the answer, on standard error."""
         self.err.write("".join(f"{readable(line)}\n" for line in text.split("\n")))
+
+    def confirm(self, what: str, *, otherwise: str) -> None:
+        """Ask a person whether `what` is meant. Raises Failed unless they say yes; where nobody can be asked, with what to do `otherwise`."""
+        if not (self.stdin.isatty() and self.err.isatty()):
+            raise Failed(f"{what}, and there is no terminal to ask whether that is meant: {otherwise}")
+        self.err.write(f"{readable(what)}\ntype `yes` to sign it all the same: ")
+        self.err.flush()
+        if self.stdin.readline(_ANSWER_LENGTH).strip() != "yes":
+            raise Failed(f"nothing was signed: {otherwise}")
 
     def facts(self, content: object) -> None:
         """The answer as JSON, on standard output."""
