@@ -51,6 +51,7 @@ _GROUPS: Final = {
     429: "too much at once",
     502: "the database",
     504: "time",
+    499: "nobody waits for the answer",
     500: "a promise of rowseal's own did not hold",
 }
 

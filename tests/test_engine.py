@@ -11,23 +11,24 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DatabaseError
 
 import servers
 from rowseal import sql
 from rowseal.catalog import Limits
-from rowseal.engine import Database, Result, to_json
+from rowseal.engine import Database, Result, Stop, to_json
 from rowseal.engine.result import TYPES
-from rowseal.errors import BudgetExceeded, EngineFailed, Misconfigured, OurBug, Refused, TimedOut
+from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, Misconfigured, OurBug, Refused, TimedOut
 from rowseal.sql import Reads, SecuredQuery
 
 ORDERS: Reads = {"__g1": frozenset({("main", "orders")})}
@@ -517,11 +518,15 @@ ENDLESS = "WITH RECURSIVE __u1(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM __u1 
 LARGE = {"sqlite": "SELECT hex(zeroblob(500000))", "postgres": "SELECT repeat('x', 1000000)"}
 
 
+def endless(ground: Ground) -> str:
+    return ENDLESS.replace("SELECT 1 UNION", "SELECT 1::bigint UNION") if ground.dialect == "postgres" else ENDLESS
+
+
 @BOTH
 def test_a_query_ends_at_its_deadline(ground: Ground) -> None:
     database = ground.open(seconds=0.3)
     with pytest.raises(TimedOut):
-        database.execute(forge(ground.dialect, ENDLESS.replace("SELECT 1 UNION", "SELECT 1::bigint UNION") if ground.dialect == "postgres" else ENDLESS))
+        database.execute(forge(ground.dialect, endless(ground)))
     assert database.execute(forge(ground.dialect, "SELECT 1")).rows == [(1,)]
 
 
@@ -559,7 +564,7 @@ def test_no_value_is_too_nested_to_be_weighed(ground: Ground, value: str) -> Non
 @BOTH
 def test_more_queries_at_once_than_allowed_are_refused(ground: Ground) -> None:
     database = ground.open(concurrent=1, seconds=1.5)
-    slow = forge(ground.dialect, ENDLESS.replace("SELECT 1 UNION", "SELECT 1::bigint UNION") if ground.dialect == "postgres" else ENDLESS)
+    slow = forge(ground.dialect, endless(ground))
     began = threading.Event()
 
     def run() -> str:
@@ -685,6 +690,76 @@ def test_a_role_that_may_do_more_than_read_is_refused_at_start(stocked_postgres:
         database.check_role([("public", "orders")], allow_privileged=True, file="datasets.yaml")
     finally:
         database.close()
+
+
+# --- what is ended from outside ----------------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_query_that_nobody_waits_for_is_ended_and_harms_no_other(ground: Ground) -> None:
+    database, stop = ground.open(seconds=60, concurrent=1), Stop()
+    assert stop.begin()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(database.execute, forge(ground.dialect, endless(ground)), stop)
+        assert not running.done()
+        while not running.done():
+            assert stop.ask()
+            wait([running], timeout=0.02)
+        with pytest.raises(Cancelled) as caught:
+            running.result()
+    assert (caught.value.code, caught.value.__context__) == ("query_cancelled", None)
+    for number in range(20):  # its connection is not left with an interruption on its way
+        assert database.execute(forge(ground.dialect, f"SELECT {number}")).rows == [(number,)]
+
+
+@BOTH
+def test_a_query_that_is_ended_before_it_begins_never_runs(ground: Ground) -> None:
+    stop = Stop()
+    assert not stop.ask()
+    assert not stop.begin()
+    with pytest.raises(Cancelled):
+        ground.open().execute(forge(ground.dialect, "SELECT 1"), stop)
+    assert ground.run("SELECT 1").rows == [(1,)]
+
+
+@BOTH
+def test_what_has_ended_cannot_be_ended(ground: Ground) -> None:
+    stop = Stop()
+    assert stop.begin()
+    assert ground.open().execute(forge(ground.dialect, "SELECT 1"), stop).rows == [(1,)]
+    stop.ask()
+    assert ground.run("SELECT 2").rows == [(2,)]
+
+
+# --- whether it answers ------------------------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_database_says_whether_it_can_be_reached(ground: Ground) -> None:
+    assert ground.open().reachable()
+
+
+def test_a_file_that_has_gone_cannot_be_reached(sqlite_url: Callable[..., str]) -> None:
+    url = sqlite_url(SCRIPT)
+    database = Database(url, dialect="sqlite", limits=Limits())
+    assert database.reachable()
+    Path(url.removeprefix("sqlite:///")).unlink()
+    assert not database.reachable()
+    database.close()
+
+
+@pytest.mark.postgres
+def test_a_server_is_reached_again_after_its_connections_died(fresh_postgres: servers.Database) -> None:
+    database = Database(fresh_postgres.reader_url, dialect="postgres", limits=Limits())
+    assert database.reachable()
+    died = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rowseal' AND datname = '{fresh_postgres.name}'"
+    fresh_postgres.server.run(died)
+    assert database.reachable()
+    database.close()
+    away = make_url(fresh_postgres.reader_url).set(host="127.0.0.1", port=1)
+    gone = Database(away, dialect="postgres", limits=Limits())
+    assert not gone.reachable()
+    gone.close()
 
 
 # --- the answer as JSON ------------------------------------------------------------------------------------------------------------------------

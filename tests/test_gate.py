@@ -21,7 +21,7 @@ import rowseal
 import servers
 from asgi import Front
 from rowseal import errors, gate
-from rowseal.engine import Database
+from rowseal.engine import Database, Stop
 from rowseal.gate import Access, Gate
 
 ALL = "SELECT order_id FROM orders ORDER BY order_id"
@@ -98,13 +98,69 @@ def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: P
     with closing(Gate.from_yaml(file)) as opened:
         execute = Database.execute
 
-        def together(database: Database, query: rowseal.SecuredQuery) -> rowseal.Result:
+        def together(database: Database, query: rowseal.SecuredQuery, stop: Stop) -> rowseal.Result:
             everybody.wait(timeout=20)
-            return execute(database, query)
+            return execute(database, query, stop)
 
         monkeypatch.setattr(Database, "execute", together)
         answers = asyncio.run(all_at_once(opened.verify(front.token())))
     assert [answer.rows for answer in answers] == [[(1,), (2,)]] * 60
+
+
+ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT COUNT(*) AS n FROM t"
+
+
+def test_a_cancelled_task_ends_its_query_in_the_database(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    access = front.gate.verify(front.token())
+
+    async def hang_up() -> float:
+        began = time.monotonic()
+        with anyio.move_on_after(0.3) as scope:
+            await access.aexecute(ENDLESS)
+        assert scope.cancelled_caught
+        assert front.gate._threads().borrowed_tokens == 0
+        assert (await access.aexecute(ALL)).rows == [(1,), (2,)]
+        return time.monotonic() - began
+
+    with caplog.at_level(logging.INFO, "rowseal.decisions"):
+        assert anyio.run(hang_up) < 10  # of the 15 seconds that the query may take
+    ended, after = [json.loads(record.message) for record in caplog.records if record.name == "rowseal.decisions"]
+    assert (ended["code"], ended["status"], after["code"]) == ("query_cancelled", 499, "allowed")
+
+
+def test_a_task_that_is_cancelled_before_its_turn_runs_nothing(front: Front, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    access = front.gate.verify(front.token())
+
+    async def hang_up() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await access.aexecute(ALL)
+        assert scope.cancelled_caught
+        for _ in range(50):  # at every moment between the call and the thread
+            async with anyio.create_task_group() as group:
+                group.start_soon(access.aexecute, ALL)
+                await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        assert front.gate._threads().borrowed_tokens == 0
+
+    with caplog.at_level(logging.INFO, "rowseal.decisions"):
+        anyio.run(hang_up)
+    assert {json.loads(record.message)["code"] for record in caplog.records} <= {"query_cancelled", "allowed"}
+
+
+def test_an_answer_as_json_says_types_and_is_refused_when_json_cannot_carry_it(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = front.gate.verify(front.token())
+    answer = json.loads(anyio.run(access.ajson, "SELECT order_id, 'a' AS x FROM orders WHERE amount < :most", {"most": 15}, "orders"))
+    assert answer == {"columns": [{"name": "order_id", "type": "number"}, {"name": "x", "type": "string"}], "rows": [[1, "a"]], "truncated": False}
+    monkeypatch.setattr(Database, "execute", lambda *_: rowseal.Result(("a",), [(object(),)], truncated=False))
+    with pytest.raises(errors.EngineFailed, match="query_failed"):
+        anyio.run(access.ajson, ALL)
+
+
+def test_a_gate_says_whether_its_databases_answer(front: Front, tmp_path: Path) -> None:
+    assert front.gate.reachable()
+    (tmp_path / "front.db").rename(tmp_path / "away.db")
+    assert not front.gate.reachable()
 
 
 def test_queries_are_secured_while_other_threads_are_busy(front: Front) -> None:

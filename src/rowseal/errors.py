@@ -9,6 +9,7 @@
        ├─ BudgetExceeded   413, 429
        ├─ EngineFailed     502  the database failed; its words stay in the log
        ├─ TimedOut         504
+       ├─ Cancelled        499  nobody waits for the answer any more; only the audit sees it
        ├─ Unsecured        500  the application asked its sealed engine what nobody secured, so nothing ran
        └─ OurBug           500  a promise of ours did not hold, so nothing ran
 
@@ -27,6 +28,7 @@ __all__ = [
     "CODES",
     "AccessRefused",
     "BudgetExceeded",
+    "Cancelled",
     "Code",
     "EngineFailed",
     "Misconfigured",
@@ -113,7 +115,7 @@ CODES: Final[dict[str, Code]] = {
     "parameter_unused": Code(400, "a parameter was sent that the SQL does not name", "remove it, or name it in the SQL"),
     "parameter_refused": Code(400, "a parameter's value has a type that cannot be bound", "send a string, a number, a boolean or null"),
     "path_closed": Code(404, "this path is not open", "ask the operator to open it by name"),
-    # 413, 429, 502, 504, 500
+    # 413, 429, 502, 504, 499, 500
     "body_too_large": Code(413, "the request's body is larger than this server accepts", "send less, or raise `limits`"),
     "result_too_large": Code(413, "the result is larger than this server sends", "aggregate, select fewer columns, or raise `limits.result_bytes`"),
     "too_many_queries": Code(429, "too many queries run at once", "try again in a moment"),
@@ -123,6 +125,7 @@ CODES: Final[dict[str, Code]] = {
     "statement_unsecured": Code(
         500, "the application asked its database what no access has secured, so nothing ran", "whoever wrote it: execute `access.secure(...).statement`, once"
     ),
+    "query_cancelled": Code(499, "whoever asked has gone, so the query was ended", "keep the connection open until the answer has come"),
     "our_bug": Code(500, "rowseal could not prove its own work, so nothing ran", "report it with the request id; the log holds the rest"),
 }
 
@@ -171,6 +174,10 @@ class TimedOut(Refused):
 
 class Unsecured(Refused):
     """A sealed engine was asked something that no access has secured: a mistake of the application's. Nothing ran (500)."""
+
+
+class Cancelled(Refused):
+    """Whoever asked has gone before the answer (499, as some servers log it). Nobody reads this but the audit."""
 
 
 class OurBug(Refused):

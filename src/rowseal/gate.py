@@ -13,20 +13,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
 
 from rowseal import decisions
 from rowseal.catalog import Catalog, Dataset, Limits
 from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
-from rowseal.engine import Result
+from rowseal.engine import Result, Stop, to_json
 from rowseal.errors import AccessRefused, EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
 from rowseal.grants import Grant, read_grant
@@ -37,13 +36,14 @@ from rowseal.sql.dialects import Dialect
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 from rowseal.state import State
+from rowseal.workers import stoppable, threads
 
 __all__ = ["Access", "Gate", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
 _SEAL: Final = object()
-_SPARE_THREADS: Final = 8
+_T = TypeVar("_T")
 
 
 class Gate:
@@ -124,6 +124,11 @@ class Gate:
         """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else."""
         return verify_dashboard(token, self._state.verifier, clock=self.clock)
 
+    def reachable(self) -> bool:
+        """Whether every database answers now. Blocks, for as long as connecting may take."""
+        with self._entered() as state:
+            return all(connection.database.reachable() for connection in state.connections.values())
+
     def close(self) -> None:
         """Give every connection back, those of running queries when these end. What is asked later is refused."""
         with self._swapping:
@@ -144,22 +149,7 @@ class Gate:
             state.leave()
 
     def _threads(self) -> CapacityLimiter:
-        """For the running event loop: a thread for each query that may run, and a few that refuse the others at once.
-
-        The loop's own limit, 40 threads for everybody, would let queries wait where no budget and no deadline sees them.
-        """
-        limiters = _LIMITERS.get(None)
-        if limiters is None:
-            limiters = WeakKeyDictionary()
-            _LIMITERS.set(limiters)
-        wanted = self.limits.concurrent + _SPARE_THREADS
-        limiter = limiters.setdefault(self, CapacityLimiter(wanted))
-        if limiter.total_tokens != wanted:
-            limiter.total_tokens = wanted
-        return limiter
-
-
-_LIMITERS: Final = RunVar[WeakKeyDictionary[Gate, CapacityLimiter]]("rowseal_threads")
+        return threads(self, self.limits.concurrent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +208,7 @@ class Access:
 
     def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
         """Secure the query and run it. Also raises EngineFailed, TimedOut, BudgetExceeded."""
-        with self._recorded() as record, self._gate._entered() as state:
-            query = self._secure(state, sql, params, dataset, record)
-            with record.trail.stage("execute"):
-                record.result = state.connections["default"].database.execute(query)
-            return record.result
+        return self._execute(sql, params, dataset, Stop(), lambda result: result)
 
     def explain(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Explanation:
         """What `secure` makes of the query, and where each filter comes from. Nothing runs. For operators: it names what queries cannot see."""
@@ -245,8 +231,21 @@ class Access:
         return await anyio.to_thread.run_sync(self.secure, sql, params, dataset, limiter=self._gate._threads())
 
     async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
-        """`execute` in a worker thread, for handlers that run in an event loop."""
-        return await anyio.to_thread.run_sync(self.execute, sql, params, dataset, limiter=self._gate._threads())
+        """`execute` in a worker thread, for handlers that run in an event loop. Cancelled, it ends the query in the database too."""
+        return await stoppable(lambda stop: self._execute(sql, params, dataset, stop, lambda result: result), self._gate._threads())
+
+    async def ajson(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> bytes:
+        """`aexecute`, and its answer as JSON with the columns' types (`to_json`), made in the same thread."""
+        return await stoppable(lambda stop: self._execute(sql, params, dataset, stop, partial(to_json, types=True)), self._gate._threads())
+
+    def _execute(self, sql: str, params: Mapping[str, Any] | None, dataset: str | None, stop: Stop, finish: Callable[[Result], _T]) -> _T:
+        with self._recorded() as record, self._gate._entered() as state:
+            query = self._secure(state, sql, params, dataset, record)
+            with record.trail.stage("execute"):
+                result = state.connections["default"].database.execute(query, stop)
+            finished = finish(result)
+            record.result = result
+            return finished
 
     def _policies(self, state: State) -> Mapping[str, Policy]:
         """The token's policies under this state. Raises TokenRefused where it does not take the token, or takes it no longer."""

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -19,10 +20,11 @@ from rowseal.catalog import Limits
 from rowseal.engine.result import Result, to_json, weigh
 from rowseal.engine.seal import seal
 from rowseal.engine.sqlite import SQLiteDriver
-from rowseal.errors import BudgetExceeded, EngineFailed, Misconfigured, OurBug, Problem, Refused
+from rowseal.engine.stop import Stop
+from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, Misconfigured, OurBug, Problem, Refused
 from rowseal.sql import SecuredQuery
 
-__all__ = ["Database", "Result", "seal", "to_json"]
+__all__ = ["Database", "Result", "Stop", "seal", "to_json"]
 
 _log: Final = logging.getLogger("rowseal.engine")
 _RECYCLE_SECONDS: Final = 1800
@@ -38,6 +40,8 @@ class _Driver(Protocol):
     def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]: ...
     def running(self, connection: Connection, query: SecuredQuery) -> AbstractContextManager[None]: ...
     def types(self, description: Sequence[Any]) -> tuple[str, ...]: ...
+    def interrupt(self, connection: Connection) -> None: ...
+    def probe(self, engine: Engine) -> None: ...
     def refusal(self, error: Exception) -> tuple[Refused, str]: ...
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]: ...
 
@@ -64,8 +68,8 @@ class Database:
         pool = {"pool_size": limits.concurrent, "max_overflow": 1, "pool_timeout": 1.0, "pool_use_lifo": True, "pool_recycle": _RECYCLE_SECONDS}
         self._engine = self._driver.engine(pool)
 
-    def execute(self, query: SecuredQuery) -> Result:
-        """Run the query and return at most `query.row_limit` rows.
+    def execute(self, query: SecuredQuery, stop: Stop | None = None) -> Result:
+        """Run the query and return at most `query.row_limit` rows. `stop` lets another thread end it: then `Cancelled` is raised.
 
         Raises `TimedOut` after `limits.seconds`; `BudgetExceeded` when `limits.concurrent` queries run already or the rows exceed
         `limits.result_bytes`; `EngineFailed` for whatever the database says no to; `OurBug` when the database denied what only an
@@ -79,9 +83,11 @@ class Database:
         if not self._slots.acquire(blocking=False):
             raise BudgetExceeded("too_many_queries")
         try:
-            return self._run(query)
+            return self._run(query, stop or Stop())
         except Exception as error:  # noqa: BLE001 -- G4: whatever went wrong, the answer is a refusal
             refused = self._refusal(error)
+            if stop is not None and stop.asked and not isinstance(refused, OurBug):
+                refused = Cancelled("query_cancelled")
         finally:
             self._slots.release()
         # INVARIANT: raised outside of the handler and with nothing behind it, so that no traceback shows the database's words (G10)
@@ -114,19 +120,37 @@ class Database:
         failure.__cause__ = failure.__context__ = None
         raise failure
 
+    def reachable(self) -> bool:
+        """Whether the database answers now. Blocks, for as long as connecting may take."""
+        for _ in range(2):  # a connection of the pool may have died unseen: the pool drops it, and the second one is new
+            try:
+                self._driver.probe(self._engine)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, queries would meet it too
+                _log.warning("the database does not answer: %s", type(error).__name__)
+            else:
+                return True
+        return False
+
     def close(self) -> None:
         """Close every idle connection. One that runs a query is closed when the query ends."""
         self._engine.dispose()
 
-    def _run(self, query: SecuredQuery) -> Result:
+    def _run(self, query: SecuredQuery, stop: Stop) -> Result:
         statement, params = self._driver.render(query)
-        with self._engine.connect() as connection, self._driver.running(connection, query):
-            # `no_parameters` where there are none: else the driver looks for binds in the bearer's literals
-            result = connection.exec_driver_sql(statement, params or None, execution_options={"no_parameters": not params})
+        with self._engine.connect() as connection:
             try:
-                return self._read(result.cursor, query)
+                with self._driver.running(connection, query), stop.interrupts(partial(self._driver.interrupt, connection)):
+                    if stop.asked:
+                        raise Cancelled("query_cancelled")
+                    # `no_parameters` where there are none: else the driver looks for binds in the bearer's literals
+                    result = connection.exec_driver_sql(statement, params or None, execution_options={"no_parameters": not params})
+                    try:
+                        return self._read(result.cursor, query)
+                    finally:
+                        result.close()  # before the witness forgets what the query may read
             finally:
-                result.close()  # before the witness forgets what the query may read
+                if stop.asked:
+                    connection.invalidate()  # an interruption may still be on its way to it
 
     def _read(self, cursor: Any, query: SecuredQuery) -> Result:
         """Row by row, so that no more than one row is held beyond the byte limit."""

@@ -6,6 +6,7 @@ Sources: https://www.postgresql.org/docs/current/runtime-config-client.html, ...
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
@@ -26,9 +27,11 @@ from rowseal.sql import SecuredQuery
 
 __all__ = ["PostgresDriver"]
 
+_log: Final = logging.getLogger("rowseal.engine")
 _ROWS_AT_ONCE: Final = 32  # more gain a few percent and hold more of rows that may be large
 _LOCK_SECONDS: Final = 5.0
 _CONNECT_SECONDS: Final = 10
+_CANCEL_SECONDS: Final = 2.0
 # What the role or the database may have set otherwise, and what then would change the meaning of a query, the text of a value, or a plan.
 _SETTINGS: Final = {
     "default_transaction_read_only": "on",
@@ -210,6 +213,20 @@ class PostgresDriver:
             yield
         finally:
             driver.cursor_factory = psycopg.Cursor
+
+    def interrupt(self, connection: Connection) -> None:
+        """End what runs on the connection. From any thread."""
+        driver = connection.connection.driver_connection
+        try:
+            if isinstance(driver, psycopg.Connection):
+                driver.cancel_safe(timeout=_CANCEL_SECONDS)
+        except psycopg.Error as error:  # the deadline is the server's own, and holds all the same
+            _log.warning("a query could not be cancelled: %s", type(error).__name__)
+
+    def probe(self, engine: Engine) -> None:
+        """One round trip."""
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
 
     def types(self, description: Sequence[psycopg.Column]) -> tuple[str, ...]:
         """The type of each column, by its OID. What is not known here, a type of the database's own included, comes as text."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ _TABLE_FUNCTIONS: Final = frozenset({"json_each"})  # how a guard binds a long l
 _OPS_BETWEEN_LOOKS_AT_THE_CLOCK: Final = 4_000  # about 0.1 ms
 _BUSY_SECONDS: Final = 5.0
 _UNAVAILABLE: Final = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_NOTADB", "SQLITE_PROTOCOL")
+_OVER: Final = 1e-9  # a deadline that has passed; 0 would mean that no query runs
 _WITNESS: Final = "rowseal.witness"
 _NOTHING: Final[Reads] = {}
 _NO_TABLES: Final[frozenset[tuple[str, str]]] = frozenset()
@@ -55,6 +56,10 @@ class _Witness:
     def forget(self) -> None:
         """Permit nothing."""
         self.watch(_NOTHING, 0.0)
+
+    def end_now(self) -> None:
+        """The query's time is over. From any thread."""
+        self._deadline = _OVER
 
     def late(self) -> bool:
         """For `set_progress_handler`: true interrupts the statement."""
@@ -148,6 +153,19 @@ class SQLiteDriver:
             witness.forget()
             if denied:
                 raise OurBug(denied)
+
+    def interrupt(self, connection: Connection) -> None:
+        """End what runs on the connection. From any thread."""
+        witness: _Witness = connection.info[_WITNESS]
+        witness.end_now()
+        driver = connection.connection.driver_connection
+        if driver is not None:
+            driver.interrupt()
+
+    def probe(self, engine: Engine) -> None:  # noqa: ARG002 -- one interface for every database
+        """Read the file's first page, by a connection of its own: those of the engine permit nothing but queries."""
+        with closing(self._connect()) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
 
     def types(self, description: Sequence[Any]) -> tuple[str, ...]:  # noqa: ARG002 -- one interface for every database
         """SQLite knows the type of a value, not of a column."""
