@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import operator
@@ -28,8 +29,9 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from asgi import Answer, Front, ask, talk
-from rowseal.errors import BudgetExceeded, QueryRefused, TimedOut
-from rowseal.middleware import GateMiddleware
+from rowseal.errors import BudgetExceeded, QueryRefused, TimedOut, TokenRefused
+from rowseal.middleware import GateMiddleware, access_of
+from rowseal.rewrite import Rewrite
 from rowseal.transport import route_path
 
 
@@ -293,11 +295,37 @@ def test_open_paths_are_those_that_the_apps_own_router_sees_below_a_root_path(fr
 
 
 @pytest.mark.parametrize("root_path", ["", "/", "/engine", "/engine/", "/engine/health"])
-@pytest.mark.parametrize("path", ["", "/", "/engine", "/engine/", "/engine/health", "/enginehealth", "/engine//health", "/health", "engine/health"])
-def test_the_path_that_is_judged_is_the_one_that_starlette_routes(path: str, root_path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/engine",
+        "/engine/",
+        "/engine/health",
+        "/enginehealth",
+        "/engine//health",
+        "/health",
+        "/health/engine/query",
+        "/health/engine",
+    ],
+)
+def test_the_path_that_is_judged_is_the_one_that_every_framework_routes_or_none(path: str, root_path: str) -> None:
     from starlette._utils import get_route_path
 
-    assert route_path(path, root_path) == get_route_path({"type": "http", "path": path, "root_path": root_path})
+    judged = route_path(path, root_path)
+    litestar = path.split(root_path, maxsplit=1)[-1] if root_path else path
+    routed = [get_route_path({"type": "http", "path": path, "root_path": root_path}), path.removeprefix(root_path), litestar]
+    assert judged == "" or [each.strip("/") for each in routed] == [judged.strip("/")] * 3
+
+
+def test_below_an_open_path_no_root_path_leads_another_framework_to_another_route(front: Front) -> None:
+    """Litestar takes the root path out of the middle too: this was open, and ran what was posted."""
+    app, spy = gated(front, open_paths=["/static/*"], rewrite=[Rewrite(path="/query")])
+    for path, root_path in (("/static/engine/query", "/engine"), ("/static/x/query", "/static/x/"), ("/static/query", "/static/q")):
+        assert ask(app, path, body=b"{}", root_path=root_path).code == "token_missing", path
+    assert spy.scopes == []
+    assert ask(app, "/engine/static/x", body=b"{}", root_path="/engine").status == 200
 
 
 # --- other kinds of connection ------------------------------------------------------------------------------------------------------
@@ -492,6 +520,63 @@ def test_what_the_apps_handler_lets_through_of_a_refusal_becomes_its_answer(fron
     problem = json.loads(answer.body)
     assert (answer.status, problem["code"], problem["line"], problem["column"]) == (400, "column_unknown", 2, 7)
     assert problem["detail"] == 'no column `x"\\é\n` here'
+
+
+def test_a_framework_that_answers_500_by_itself_answers_with_the_refusal(front: Front) -> None:
+    """Django does so when the exception is long handled, with a page of its own. Only the last thing that was asked counts."""
+
+    async def django(scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await receive())["body"]
+        with contextlib.suppress(QueryRefused):
+            await access_of(scope).aexecute("SELECT nothing FROM orders")
+        if body:
+            await access_of(scope).aexecute(body.decode())
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"<h1>Traceback</h1>"})
+
+    app = GateMiddleware(django, gate=front.gate)
+    headers = [bearer(front.token())]
+    assert ask(app, headers=headers).code == "column_unknown"
+    assert ask(app, headers=headers, body=b"SELECT order_id FROM orders").body == b"<h1>Traceback</h1>"
+
+
+def test_an_answer_that_the_app_makes_of_a_refusal_is_the_apps(front: Front) -> None:
+    async def lenient(request: Request) -> Response:
+        try:
+            await access_of(request).aexecute("SELECT nothing FROM orders")
+        except QueryRefused as refusal:
+            return PlainTextResponse(refusal.code, status_code=422)
+        raise AssertionError
+
+    app = GateMiddleware(Starlette(routes=[Route("/query", lenient)]), gate=front.gate)
+    answer = ask(app, method="GET", headers=[bearer(front.token())])
+    assert (answer.status, answer.body) == (422, b"column_unknown")
+
+
+@pytest.mark.parametrize(("others", "expected"), [([], 400), ([TimedOut("timed_out")], 400), ([ZeroDivisionError()], None)])
+def test_a_refusal_out_of_a_task_group_is_one(front: Front, others: list[Exception], expected: int | None) -> None:
+    async def grouped(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", [QueryRefused("column_unknown")]), *others])
+
+    app = GateMiddleware(grouped, gate=front.gate)
+    if expected is None:
+        with pytest.raises(ExceptionGroup):
+            ask(app, headers=[bearer(front.token())])
+    else:
+        assert ask(app, headers=[bearer(front.token())]).status == expected
+
+
+def test_an_access_comes_from_the_gate_alone(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    async def asking(scope: Scope, receive: Receive, send: Send) -> None:
+        access_of(scope)
+
+    app = GateMiddleware(asking, gate=front.gate, open_paths=["/open"])
+    with caplog.at_level(logging.INFO, "rowseal.decisions"):
+        assert ask(app, "/open", state={"rowseal": front.gate.verify(front.token())}).code == "token_missing"
+    assert [json.loads(entry.message)["code"] for entry in caplog.records] == ["token_missing"]
+    for request in ({}, {"state": {}}, {"state": {"rowseal": object()}}, object(), None):
+        with pytest.raises(TokenRefused, match="token_missing"):
+            access_of(request)
 
 
 def test_the_described_error_cannot_break_out_of_its_quotes(front: Front) -> None:

@@ -542,4 +542,6 @@ def test_the_bearer_gets_500_and_neither_they_nor_the_log_a_word_of_what_was_ask
     assert b"LEAKED" not in answer.body
     assert "LEAKED" not in caplog.text
     assert "a sealed engine ran nothing: statement_unsecured" in caplog.text
+    [decision] = [json.loads(entry.message) for entry in caplog.records if entry.name == "rowseal.decisions"]
+    assert (decision["code"], decision["request_id"]) == ("statement_unsecured", answer.header("x-request-id"))
     engine.dispose()

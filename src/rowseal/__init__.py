@@ -20,9 +20,9 @@ from rowseal import errors
 from rowseal.dashboard import DashboardAccess
 from rowseal.engine import Result
 from rowseal.gate import Access, Gate
-from rowseal.middleware import GateMiddleware
+from rowseal.middleware import GateMiddleware, access_of
 from rowseal.rewrite import Rewrite
 from rowseal.signing import Signer
 from rowseal.sql import SecuredQuery
 
-__all__ = ["Access", "DashboardAccess", "Gate", "GateMiddleware", "Result", "Rewrite", "SecuredQuery", "Signer", "errors"]
+__all__ = ["Access", "DashboardAccess", "Gate", "GateMiddleware", "Result", "Rewrite", "SecuredQuery", "Signer", "access_of", "errors"]

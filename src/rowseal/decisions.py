@@ -44,12 +44,16 @@ class Decision:
 
 
 class Trail:
-    """One request's id, and the time that its stages took so far. Stages are named as in the design: verify, admit, secure, execute."""
+    """One request's id, and the time that its stages took so far. Stages are named as in the design: verify, admit, secure, execute.
 
-    __slots__ = ("_nanoseconds", "request_id")
+    `refused` is what the last thing that was asked in this request was refused with; None when it was answered, or nothing was asked.
+    """
+
+    __slots__ = ("_nanoseconds", "refused", "request_id")
 
     def __init__(self) -> None:
         self.request_id = uuid4().hex
+        self.refused: Exception | None = None
         self._nanoseconds: dict[str, int] = {}
 
     @contextmanager
@@ -60,6 +64,11 @@ class Trail:
             yield
         finally:
             self._nanoseconds[name] = self._nanoseconds.get(name, 0) + perf_counter_ns() - start
+
+    def refuse(self, code: str, status: int, refusal: Exception) -> None:
+        """Write the decision of whoever refuses an app that has been called already."""
+        self.refused = refusal
+        emit(Decision(self.request_id, code, status, stages=self.stages))
 
     @property
     def stages(self) -> dict[str, int]:

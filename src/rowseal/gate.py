@@ -286,8 +286,10 @@ class Access:
         try:
             yield record
             code, status = decisions.ALLOWED, 200
+            record.trail.refused = None
         except Refused as refusal:
             code, status = refusal.code, refusal.status
+            record.trail.refused = refusal
             if isinstance(refusal, OurBug):
                 _log.error("nothing ran: %s", refusal.internal)
             raise

@@ -1,7 +1,8 @@
 """The gate in front of an ASGI app: a request gets through with a valid token, and the app finds its `Access` in the request's state.
 
     app = Starlette(routes=[...], middleware=[Middleware(GateMiddleware, gate=gate)])
-    request.state.rowseal                      # in a handler: secure(...), execute(...), aexecute(...)
+    access_of(request)                         # in a handler of any framework: secure(...), execute(...), aexecute(...)
+    request.state.rowseal                      # the same, where requests have a state
 
 Put CORSMiddleware outside of it (before it in the list), so that refusals carry CORS headers too; a preflight also reaches one inside.
 """
@@ -9,26 +10,38 @@ Put CORSMiddleware outside of it (before it in the list), so that refusals carry
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rowseal import bodies, decisions
-from rowseal.errors import OurBug, QueryRefused, Refused
+from rowseal.errors import OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.gate import Access, Gate
 from rowseal.reply import Reply, where
 from rowseal.rewrite import EngineReply, Rewrite, check_request, engine_headers
 from rowseal.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
 
-if TYPE_CHECKING:
-    from rowseal.gate import Access, Gate
-
-__all__ = ["GateMiddleware"]
+__all__ = ["GateMiddleware", "access_of"]
 
 # Room in a body for JSON's own escapes (twice the SQL) and for parameters.
 BODY_SLACK: Final = 65_536
 
 _log: Final = logging.getLogger("rowseal")
+
+
+def access_of(request: Any) -> Access:
+    """The Access of a request: of an ASGI scope, or of whatever has one in its `scope` (Starlette, FastAPI, Litestar, Django).
+
+    Raises TokenRefused `token_missing` where there is none: on a path that is open, or in an app without the middleware.
+    """
+    scope = request if isinstance(request, Mapping) else getattr(request, "scope", {})
+    access = scope.get("state", {}).get("rowseal")
+    if type(access) is not Access:
+        refusal = TokenRefused("token_missing", "the handler asks for the access of a request that came without a token")
+        decisions.trail().refuse(refusal.code, refusal.status, refusal)
+        raise refusal
+    return access
 
 
 class GateMiddleware:
@@ -108,14 +121,15 @@ class GateMiddleware:
         try:
             await self.app(*admitted)
         except Exception as failure:
+            let_through = _refusal(failure)
             if reply.engine is not None:
                 _log.warning("request %s: the engine behind failed: %s", reply.request_id, where(failure))
-            elif not isinstance(failure, Refused):
+            elif let_through is None:
                 raise
             elif not reply.finished:
                 if reply.started:
                     raise
-                await reply.refuse(failure)
+                await reply.refuse(let_through)
         if reply.engine is not None:
             await reply.end(reply.engine)
 
@@ -209,6 +223,13 @@ def _is_preflight(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
     values = {name.lower(): value for name, value in headers}
     bodiless = values.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in values
     return bodiless and b"origin" in values and b"access-control-request-method" in values
+
+
+def _refusal(failure: Exception) -> Refused | None:
+    """The refusal that an app let through, also as the first one of a task group in which nothing else failed."""
+    while isinstance(failure, ExceptionGroup) and failure.split(Refused)[1] is None:
+        failure = failure.exceptions[0]
+    return failure if isinstance(failure, Refused) else None
 
 
 def _bug(failure: Exception) -> OurBug:

@@ -47,14 +47,16 @@ class Reply:
         if self.finished:
             return
         if message["type"] == "http.response.start":
-            # A framework may answer 500 by itself before it lets the exception go on: this is then what it is handling.
-            handled = sys.exception()
-            if refusal := self.refusal or (handled if isinstance(handled, Refused) and message["status"] == 500 else None):
+            if refusal := self.refusal or (self._behind() if message["status"] == 500 else None):
                 await self.refuse(refusal)
                 return
             self.started = True
             message = {**message, "headers": self._dressed(message["status"], list(message.get("headers", ())))}
         await self._send(message)
+
+    def _behind(self) -> Refused | None:
+        """The refusal that a framework made 500 of: what it is handling right now, or what was refused last in this request."""
+        return next((each for each in (sys.exception(), self._trail.refused) if isinstance(each, Refused)), None)
 
     @property
     def request_id(self) -> str:

@@ -150,10 +150,14 @@ def _unambiguous(path: str) -> bool:
 
 
 def route_path(path: str, root_path: str) -> str:
-    """The path that the routes of an app mounted at `root_path` are compared with (as Starlette and FastAPI do it)."""
+    """The path that the routes of an app mounted at `root_path` are compared with; empty when frameworks do not agree on it.
+
+    Starlette takes `root_path` away where a slash follows, Django also where none does, Litestar wherever it stands: below an open `/static/*`
+    such a framework might find another of its routes.
+    """
     if root_path and (path == root_path or path.startswith(f"{root_path}/")):
         return path[len(root_path) :]
-    return path
+    return "" if root_path.strip("/") and root_path in path else path
 
 
 def problem(refusal: Refused, *, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

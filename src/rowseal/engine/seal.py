@@ -25,6 +25,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, TextClause, event, make
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
+from rowseal import decisions
 from rowseal.errors import Refused, TokenRefused, Unsecured
 from rowseal.sql import TICKET, ParamStyle, SecuredQuery
 
@@ -87,6 +88,7 @@ class _Door:
             query = self._secured(context, many=many)
         except Refused as refusal:
             _log.error("a sealed engine ran nothing: %s", refusal)
+            decisions.trail().refuse(refusal.code, refusal.status, refusal)
             cursor.close()  # SQLAlchemy before 2.1 leaves it open
             raise
         return query.render(self._style)
