@@ -37,6 +37,11 @@ _KINDS: Final = {
     "dataAccessToken": "an object of several tokens",
     "dashboardAccessToken": "an object of several tokens",
 }
+# claim of a generation before tokens as they are -> what to sign instead
+_RETIRED: Final = {
+    "dataSets": "`dataSets` is the claim of 2022: sign the ids as `dataSetIds`",
+    "filter": "a filter signed by itself is of 2022: sign `dataSetIds` and `secureFilters` in one token",
+}
 _SHOWN_ID: Final = re.compile(r"[\w .:/=+-]{1,64}", re.ASCII)
 
 
@@ -45,11 +50,11 @@ def read(claims: Claims, rules: TokenRules) -> Grant:
     content = claims.content
     check_kind(content, "a data access token")
     check_project(content, rules)
-    filters = read_filters(content, rules.flat_filters)
+    dataset_ids = read_dataset_ids(content)
     return Grant(
         key=claims.key,
-        dataset_ids=read_dataset_ids(content),
-        filters=filters,
+        dataset_ids=dataset_ids,
+        filters=read_filters(content, rules.flat_filters),
         expires_at=claims.expires_at,
         digest=claims.digest,
         claims={**content, "parameters": _parameters(content)},
@@ -61,6 +66,9 @@ def read_dataset_ids(content: Mapping[str, Json]) -> frozenset[str] | None:
     ids = content.get("dataSetIds")
     if ids == "*":
         return None
+    for retired, hint in _RETIRED.items():
+        if ids is None and retired in content:
+            raise TokenRefused("claim_invalid", "the token has claims that no engine reads any more", hint=hint)
     if not isinstance(ids, list) or not ids:
         raise TokenRefused("claim_invalid", '`dataSetIds` of the token must be a list of at least one id, or the string `"*"`')
     if len(ids) > DATASETS:
