@@ -29,7 +29,7 @@ from rowseal.claims import KeyFacts
 from rowseal.errors import Misconfigured, Problem
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
 
-__all__ = ["Configuration", "load"]
+__all__ = ["Configuration", "database_url", "load"]
 
 _FILE_BYTES: Final = 4_000_000
 _POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -58,7 +58,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}")]) from None
     document = read(text, findings, environ)
     folder = path.resolve().parent
-    found = _database(document.database, folder, findings)
+    found = database_url(document.database, folder, findings)
     dialect = found[1] if found else ""
     check_names(document.datasets, dialect, findings)
     token_rules = _token_rules(document, folder, findings)
@@ -98,8 +98,8 @@ def _reason(error: Exception) -> str:
     return "not UTF-8" if isinstance(error, UnicodeError) else "too large"
 
 
-def _database(written: str, folder: Path, findings: Findings) -> tuple[URL, str] | None:
-    """The URL with the driver that rowseal uses and paths made absolute, and the dialect."""
+def database_url(written: str, folder: Path, findings: Findings) -> tuple[URL, str] | None:
+    """The URL with the driver that rowseal uses and paths made absolute, and the dialect. What is wrong with it goes to `findings`."""
     at: yaml_text.Path = ("database",)
     try:
         url = make_url(written)

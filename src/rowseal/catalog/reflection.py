@@ -7,7 +7,8 @@ a materialized view from a view, or SQLite's `FLOATING POINT` (an integer, by it
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rowseal.catalog import FieldType, Storage
 from rowseal.catalog.names import ascii_lower
 
-__all__ = ["Column", "Reflection", "Relation", "Unfitting", "Unreachable", "reflect", "store"]
+__all__ = ["Column", "Reflection", "Relation", "Unfitting", "Unreachable", "connected", "reflect", "store"]
 
 
 class Unreachable(Exception):
@@ -61,13 +62,14 @@ class Reflection:
     nearby: Collection[str] = field(default_factory=tuple)
 
 
-def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) -> Reflection:
-    """Read what the database says about the wanted (schema or None, table) pairs. Raises Unreachable."""
+@contextmanager
+def connected(url: URL, dialect: str) -> Iterator[Connection]:
+    """A connection for reading catalogs. Raises Unreachable, also for what the database says while it lasts."""
     try:
         engine = _read_only_file(url) if dialect == "sqlite" else _server(url)
         try:
             with engine.connect() as connection:
-                return (_sqlite if dialect == "sqlite" else _postgres)(connection, wanted)
+                yield connection
         finally:
             engine.dispose()
     except ImportError:
@@ -76,6 +78,12 @@ def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) 
     except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
         cause = getattr(error, "orig", None) or error
         raise Unreachable(f"could not be read ({type(cause).__name__}); check address, credentials and rights") from None
+
+
+def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) -> Reflection:
+    """Read what the database says about the wanted (schema or None, table) pairs. Raises Unreachable."""
+    with connected(url, dialect) as connection:
+        return (_sqlite if dialect == "sqlite" else _postgres)(connection, wanted)
 
 
 def _read_only_file(url: URL) -> Engine:

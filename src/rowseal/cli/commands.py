@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from rowseal.cli.ask import explain, query
+from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
 from rowseal.cli.schema import schema
 from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
@@ -123,6 +124,22 @@ COMMANDS: Final = (
             _option("-c", "--config", about="judge by this configuration: signature, times, and each dataset", metavar="FILE"),
             _option("--at", about="judge as of this moment, as `2026-01-31T12:00:00Z` (default: now)", metavar="ISO"),
             _option("--show-values", about="show the values of claims and filters", action="store_true"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "init",
+        init,
+        "Propose a datasets.yaml for a database, and make the keys that it names.",
+        "Every table becomes a dataset. Columns that look like the tenant's are guarded, those that sound like secrets are hidden, and where it\n"
+        "guessed the reason stands beside it. Nothing is open by itself, no password lands in the file, and no file is overwritten.\n"
+        "Prints the next three commands.",
+        "rowseal init --database sqlite:///shop.db --out first/datasets.yaml",
+        (
+            _option("--database", about="SQLAlchemy URL of SQLite or PostgreSQL", metavar="URL", required=True),
+            _option("--out", about="the file (default: datasets.yaml); keys are made beside it", metavar="FILE", default="datasets.yaml"),
+            _option("--table", about="only such tables; repeat it, and use `*`, as in `sales.*`", metavar="NAME", action="append"),
+            _option("--allow-privileged-role", about="accept a role that may do more than read, and write that into the file", action="store_true"),
             _JSON,
         ),
     ),

@@ -7,14 +7,14 @@ from typing import Final
 
 from rowseal.cli.terminal import OK, Options, Terminal
 
-__all__ = ["schema", "schema_text"]
+__all__ = ["SCHEMA_FILE", "schema", "schema_text"]
 
-_FILE: Final = "datasets.schema.json"
+SCHEMA_FILE: Final = "datasets.schema.json"
 
 
 def schema_text() -> str:
     """The shipped file, word for word."""
-    return files("rowseal.catalog").joinpath(_FILE).read_text(encoding="utf-8")
+    return files("rowseal.catalog").joinpath(SCHEMA_FILE).read_text(encoding="utf-8")
 
 
 def schema(options: Options, terminal: Terminal) -> int:  # noqa: ARG001 -- every command is called alike

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,12 @@ from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import Configuration, load
 from rowseal.grants import read_grant
-from rowseal.keys import pin_algorithm, read_public_keys, thumbprint
+from rowseal.keys import read_public_keys, thumbprint
 from rowseal.private_keys import PrivateKey, read_private_key
 from rowseal.signing import Signer
 from rowseal.tokens import Verifier
 
-__all__ = ["ALGORITHMS", "access_tokens", "create", "name_keys"]
+__all__ = ["ALGORITHMS", "Pair", "access_tokens", "create", "name_keys", "new_pair", "pair_files", "write_new"]
 
 ALGORITHMS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
 _CURVES: Final[dict[str, ec.EllipticCurve]] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
@@ -28,33 +29,54 @@ _FACTS: Final = KeyFacts("named", "vizzly")
 _RSA_BITS: Final = 3072  # as strong as P-256 (NIST SP 800-57 part 1, table 2)
 
 
-def create(options: Options, terminal: Terminal) -> int:
-    """`keys create`: write a new key pair; nothing that exists is touched."""
-    folder, prefix = Path(options.out), options.prefix
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Where the two halves of a key lie, and the RFC 7638 name of both."""
+
+    private: Path
+    public: Path
+    thumbprint: str
+
+
+def pair_files(folder: Path, prefix: str) -> tuple[Path, Path]:
+    """The files of the private and the public half. Raises Failed for a prefix that is no beginning of a file name."""
     if not prefix or not prefix.isprintable() or Path(prefix).name != prefix:
         raise Failed("`--prefix` must be the beginning of a file name, without a folder: write that to `--out`")
-    private, public = folder / f"{prefix}-private.pem", folder / f"{prefix}-public.pem"
+    return folder / f"{prefix}-private.pem", folder / f"{prefix}-public.pem"
+
+
+def new_pair(folder: Path, prefix: str, algorithm: str = "ES256") -> Pair:
+    """Make a key pair and write it; nothing that exists is touched. Raises Failed or OSError."""
+    private, public = pair_files(folder, prefix)
     for path in (private, public):
         if os.path.lexists(path):
             raise Failed(f"`{path}` exists already and is not overwritten: choose another `--prefix` or `--out`")
-    key = _new_key(options.algorithm)
+    key = _new_key(algorithm)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_new(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    write_new(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
     try:
-        _write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+        write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
     except OSError:
         private.unlink()
         raise
-    name = thumbprint(key.public_key())
+    return Pair(private, public, thumbprint(key.public_key()))
+
+
+def create(options: Options, terminal: Terminal) -> int:
+    """`keys create`: write a new key pair; nothing that exists is touched."""
+    pair = new_pair(Path(options.out), options.prefix, options.algorithm)
     if options.json:
-        terminal.facts({"private_key_file": str(private), "public_key_file": str(public), "algorithm": options.algorithm, "thumbprint": name})
+        written = {"private_key_file": str(pair.private), "public_key_file": str(pair.public)}
+        terminal.facts({**written, "algorithm": options.algorithm, "thumbprint": pair.thumbprint})
         return OK
-    terminal.say(f"private key  {private}  (only you can read it; it belongs on the server that signs, and nowhere else)")
-    terminal.say(f"public key   {public}")
+    terminal.say(f"private key  {pair.private}  (only you can read it; it belongs on the server that signs, and nowhere else)")
+    terminal.say(f"public key   {pair.public}")
     terminal.say(f"algorithm    {options.algorithm}")
-    terminal.say(f"thumbprint   {name}")
-    pinned = "" if pin_algorithm(key.public_key()) == options.algorithm else f", algorithm: {options.algorithm}"
-    terminal.say(f"\nin datasets.yaml, under `tokens:` and `keys:`\n  - {{id: {prefix}, public_key_file: {public.name}{pinned}}}")
+    terminal.say(f"thumbprint   {pair.thumbprint}")
+    # what the configuration would take the key to sign with, unless it is told otherwise
+    (usual,) = read_public_keys(pair.public.read_text(encoding="ascii"), facts=_FACTS)
+    pinned = "" if usual.algorithm == options.algorithm else f", algorithm: {options.algorithm}"
+    terminal.say(f"\nin datasets.yaml, under `tokens:` and `keys:`\n  - {{id: {options.prefix}, public_key_file: {pair.public.name}{pinned}}}")
     return OK
 
 
@@ -140,7 +162,8 @@ def _new_key(algorithm: str) -> PrivateKey:
     return rsa.generate_private_key(65537, _RSA_BITS)
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that does not exist yet. Raises OSError, FileExistsError included."""
     # Created with its final mode: a chmod afterwards would leave a moment in which others could open it.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         try:

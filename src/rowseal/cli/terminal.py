@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -64,6 +65,13 @@ class Terminal:
         self.err.flush()
         if self.stdin.readline(_ANSWER_LENGTH).strip() != "yes":
             raise Failed(f"nothing was signed: {otherwise}")
+
+    def progress(self, text: str = "") -> None:
+        """What is being done, on one line that the next one replaces; nothing clears it. Only where a person looks."""
+        if self.err.isatty():
+            # INVARIANT: cut, because a line that wraps could not be cleared
+            self.err.write(f"\r\x1b[K{readable(text)[: shutil.get_terminal_size().columns - 1]}")
+            self.err.flush()
 
     def facts(self, content: object) -> None:
         """The answer as JSON, on standard output."""
