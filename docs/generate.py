@@ -23,10 +23,11 @@ from rowseal.cli.commands import ABOUT, COMMANDS
 from rowseal.grants import Grant
 from rowseal.policy import Policy
 from rowseal.sql import admitted, sieve
-from rowseal.sql.admit import MAX_DEPTH, MAX_PATTERN, admit
+from rowseal.sql.admit import MAX_DEPTH, admit
+from rowseal.sql.checks import MAX_GROUPING_SETS, MAX_PADDED, MAX_PATTERN
 from rowseal.sql.dialects import DIALECTS
+from rowseal.sql.from_clause import MAX_READS, MAX_TABLES
 from rowseal.sql.names import DatasetLookup
-from rowseal.sql.resolve import MAX_READS, MAX_TABLES
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 from rowseal.transport import problem
@@ -243,6 +244,8 @@ def _sql_subset() -> Iterator[str]:
         "joins": sieve.MAX_JOINS,
         "levels of the syntax tree": MAX_DEPTH,
         "bytes of a pattern of `LIKE`, `ILIKE` and `GLOB`": MAX_PATTERN,
+        "ways to group in one `GROUP BY`": MAX_GROUPING_SETS,
+        "characters to which `LPAD` and `RPAD` fill": MAX_PADDED,
         "tables in one `FROM`": MAX_TABLES,
         "reads of datasets, once every CTE is written out where it is named": MAX_READS,
     }

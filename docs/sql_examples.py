@@ -42,6 +42,7 @@ CONSTRUCTS: Final = (
         (
             ("a table by its `sql_name`, an alias", "SELECT o.amount FROM orders AS o"),
             ("a table by exactly its schema and name", "SELECT amount FROM {schema}.orders"),
+            ("its columns, with the schema too", "SELECT {schema}.orders.amount FROM {schema}.orders"),
             (
                 "inner, cross and comma joins",
                 "SELECT COUNT(*) AS n FROM orders AS o INNER JOIN customers AS c ON c.customer_id = o.customer_id, customers AS d",
@@ -75,8 +76,12 @@ CONSTRUCTS: Final = (
             ("`IN` a sub-query", "SELECT order_id FROM orders WHERE customer_id NOT IN (SELECT customer_id FROM customers)"),
             ("`EXISTS`", "SELECT name FROM customers AS c WHERE EXISTS (SELECT 1 FROM orders AS o WHERE o.customer_id = c.customer_id)"),
             ("`ANY`, `ALL`", "SELECT order_id FROM orders WHERE amount = ANY (ARRAY[1, 2]) OR amount > ALL (SELECT 1)"),
+            ("`ALL` of an array", "SELECT order_id FROM orders WHERE amount > ALL (ARRAY[1, 2])"),
+            ("`COLLATE NOCASE`, `BINARY`, `RTRIM`", "SELECT order_id FROM orders WHERE region = 'NORTH' COLLATE NOCASE"),
             ("sub-queries as values", "SELECT (SELECT COUNT(*) FROM orders) AS n"),
             ("`LIKE`, `ESCAPE`", "SELECT order_id FROM orders WHERE note NOT LIKE '10!%' ESCAPE '!'"),
+            ("`LIKE` with a pattern that ends in a string", "SELECT order_id FROM orders WHERE note LIKE '%' || region || '%'"),
+            ("`LIKE ANY`", "SELECT order_id FROM orders WHERE note LIKE ANY (ARRAY['gift%', 'urgent%'])"),
             ("`ILIKE`", "SELECT order_id FROM orders WHERE note ILIKE 'gift%'"),
             ("`GLOB`", "SELECT order_id FROM orders WHERE note GLOB 'gift*'"),
             ("`+` `-` `*` `/` `%`, unary minus", "SELECT order_id + 1, order_id - 1, order_id * 2, order_id / 2, order_id % 2, -order_id FROM orders"),
@@ -87,11 +92,17 @@ CONSTRUCTS: Final = (
             ("named windows", "SELECT RANK() OVER w AS r FROM orders WINDOW w AS (ORDER BY amount RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"),
             ("`FILTER`", "SELECT COUNT(*) FILTER (WHERE amount > 5) AS big FROM orders"),
             ("`WITHIN GROUP`", "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY amount) AS median FROM orders"),
+            ("`ORDER BY` in `STRING_AGG` and `ARRAY_AGG`", "SELECT STRING_AGG(region, ', ' ORDER BY amount DESC) AS regions FROM orders"),
             ("arrays", "SELECT ARRAY[1, 2] AS a"),
             ("`INTERVAL`", "SELECT order_id FROM orders WHERE placed_at > CURRENT_TIMESTAMP - INTERVAL '1 day'"),
             ("`AT TIME ZONE`", "SELECT placed_at AT TIME ZONE 'UTC' AS utc FROM orders"),
             ("`EXTRACT`", "SELECT EXTRACT(YEAR FROM placed_at) AS y FROM orders"),
             ("`->`, `->>`", "SELECT CAST('{\"a\": [1]}' AS {json}) -> 'a' AS a, CAST('{\"a\": [1]}' AS {json}) ->> 'a' AS b"),
+            ("`-> -1`, from the end", "SELECT CAST('[1, 2]' AS JSONB) -> -1 AS last"),
+            (
+                "`#>`, `#>>`, `@>`",
+                "SELECT CAST(note AS JSONB) #> '{a}', CAST(note AS JSONB) #>> CAST(ARRAY['a'] AS TEXT[]) FROM orders WHERE CAST(note AS JSONB) @> '{}'",
+            ),
         ),
     ),
 )
@@ -104,6 +115,8 @@ FUNCTIONS: Final = (
         count(*) | count(DISTINCT region) | sum(amount) | avg(amount) | min(amount) | max(amount) | group_concat(region, ',') | string_agg(region, ',') |
         total(amount) | array_agg(amount) | bool_and(amount > 1) | bool_or(amount > 1) | every(amount > 1) | stddev(amount) | stddev_pop(amount) |
         stddev_samp(amount) | variance(amount) | var_samp(amount) | var_pop(amount) | corr(amount, order_id) |
+        covar_pop(amount, order_id) | covar_samp(amount, order_id) | regr_slope(amount, order_id) | regr_intercept(amount, order_id) |
+        regr_r2(amount, order_id) | regr_count(amount, order_id) |
         percentile_cont(0.5) WITHIN GROUP (ORDER BY amount) | percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) | mode() WITHIN GROUP (ORDER BY amount)
         """,
     ),
@@ -128,16 +141,18 @@ FUNCTIONS: Final = (
         """
         lower(region) | upper(region) | length(region) | substr(region, 1, 2) | substring(region, 2) | trim(region) | trim(BOTH 'N' FROM region) |
         ltrim(region) | instr(region, 'o') | strpos(region, 'o') | left(region, 1) | right(region, 1) | concat(region, status) |
-        concat_ws('-', region, status) | split_part(region, 'o', 1) | starts_with(region, 'N') | reverse(region) | octet_length(region)
+        concat_ws('-', region, status) | replace(region, 'old', 'new') | lpad(region, 8, ' ') | rpad(region, 8) |
+        printf('%.2f', amount) | format('%05d', order_id) | split_part(region, 'o', 1) | starts_with(region, 'N') | reverse(region) | octet_length(region)
         """,
     ),
     ("Choices", "coalesce(amount, 0) | nullif(amount, 0) | greatest(amount, 1) | least(amount, 1) | max(amount, 1) | min(amount, 1) | iif(amount > 1, 1, 0)"),
     (
         "Dates and times",
         """
-        current_date | current_time | current_timestamp | date(placed_at) | time('12:00:00') | datetime('2026-01-31') |
+        current_date | current_time | current_timestamp | date(placed_at) | date(placed_at, 'start of month') | time('12:00:00') | datetime('2026-01-31') |
         julianday('2026-01-31') | unixepoch('2026-01-31') | strftime('%Y-%m', placed_at) |
-        strftime('%Y-%m', placed_at, '+1 day') | age(placed_at) | date_trunc('month', placed_at) |
+        strftime('%Y-%m', placed_at, '+1 day') | age(placed_at) | date_trunc('month', placed_at) | date_trunc('day', placed_at, 'UTC') |
+        to_date('2026-01-31', 'YYYY-MM-DD') | to_timestamp('2026-01-31 12:00:00', 'YYYY-MM-DD HH24:MI:SS') | to_timestamp(0) | timezone('UTC', placed_at) |
         to_char(placed_at, 'YYYY-MM') | extract(year FROM placed_at) | make_date(2026, 1, 31)
         """,
     ),
@@ -172,7 +187,8 @@ NEVER: Final = (
     ("`QUALIFY`", "SELECT amount FROM orders QUALIFY ROW_NUMBER() OVER (ORDER BY amount) = 1"),
     ("`WITH TIES`", "SELECT amount FROM orders ORDER BY amount FETCH FIRST 3 ROWS WITH TIES"),
     ("an expression in `LIMIT`", "SELECT amount FROM orders LIMIT 1 + 1"),
-    ("collations", "SELECT region COLLATE nocase FROM orders"),
+    ("collations of your own", 'SELECT region COLLATE "de_DE" FROM orders'),
+    ("far too many totals", "SELECT COUNT(*) AS n FROM orders GROUP BY CUBE (1, 2, 3, 4, 5, 6, 7)"),
     ("regular expressions", "SELECT region FROM orders WHERE region SIMILAR TO 'N%'"),
     ("bit operations", "SELECT amount & 1 FROM orders"),
     ("the field of a row", "SELECT (o).amount FROM orders AS o"),

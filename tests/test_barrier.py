@@ -31,6 +31,19 @@ BOTH = [
     ("SELECT id FROM orders WHERE amount > -5 AND amount BETWEEN -7 AND 7", FREE),
 ]
 POSTGRES = [
+    ("SELECT id FROM orders WHERE placed_at >= TO_TIMESTAMP('2026-01-01 00:00:00.000000', 'YYYY-MM-DD HH24:MI:SS.US')", FREE),
+    ("SELECT id FROM orders WHERE placed_at >= TO_DATE('2026-01-31', 'YYYY-MM-DD')", FREE),
+    ("SELECT id FROM orders WHERE placed_at >= TO_DATE('2026-02-30', 'YYYY-MM-DD')", FENCED),  # no such day: it raises, on rows that get that far
+    ("SELECT id FROM orders WHERE placed_at >= TO_DATE('2026-1-31', 'YYYY-MM-DD')", FENCED),
+    ("SELECT id FROM orders WHERE placed_at >= TO_DATE('2026', 'YYYY')", FENCED),  # not a form that we read
+    ("SELECT id FROM orders WHERE placed_at >= CAST((NOW() + INTERVAL '-30 day') AS date)", FREE),
+    ("SELECT id FROM orders WHERE placed_at >= DATE_TRUNC('month', NOW() - INTERVAL '1 month')", FREE),
+    (f"SELECT id FROM orders WHERE placed_at >= NOW(){' - INTERVAL ' + repr('999 years')}", FREE),
+    (f"SELECT id FROM orders WHERE placed_at >= NOW(){(' - INTERVAL ' + repr('999 years')) * 7}", FENCED),  # before 4713 BC
+    ("SELECT id FROM orders WHERE placed_at >= DATE_TRUNC('month', CAST('294276-12-31' AS DATE))", FENCED),
+    ("SELECT id FROM orders WHERE region LIKE ANY (ARRAY['N%', 'S%'])", FENCED),
+    ("SELECT x FROM (SELECT STRING_AGG(region, ',' ORDER BY 10 / amount) AS x FROM orders) AS s", FENCED),
+    ("SELECT STRING_AGG(region, ',' ORDER BY 10 / amount) AS x FROM orders", FREE),  # after the filter
     ("SELECT id FROM orders WHERE 10 / amount > 1", FENCED),
     ("SELECT id FROM orders WHERE amount + 1 > 1", FENCED),
     ("SELECT id FROM orders WHERE CAST(region AS INTEGER) > 1", FENCED),
@@ -57,6 +70,10 @@ POSTGRES = [
     ("SELECT id FROM customers AS c WHERE (SELECT SUM(amount) FROM orders AS o WHERE o.id = c.id) > 1", FREE),
 ]
 SQLITE = [
+    ("SELECT id FROM orders WHERE date(placed_at, 'start of month') = '2026-01-01' AND sqrt(amount) > 2", FREE),
+    ("SELECT id FROM orders WHERE region COLLATE NOCASE = 'eu' AND REPLACE(region, 'ab', 'c') <> ''", FREE),
+    ("SELECT id FROM orders WHERE printf('%d', amount) = '5'", FENCED),
+    ("SELECT id FROM orders WHERE region LIKE region || '%'", FENCED),  # too long a pattern raises
     ("SELECT id FROM orders WHERE 10 / amount > 1 AND CAST(region AS INTEGER) + 1 > 0", FREE),  # SQLite computes NULL, it does not raise
     ("SELECT id FROM orders WHERE lower(region) = 'eu' AND date(placed_at) > '2026-01-01'", FREE),
     ("SELECT id FROM orders WHERE json_extract(region, '$.a') = 1", FENCED),

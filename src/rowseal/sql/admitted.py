@@ -71,7 +71,7 @@ _QUERY: dict[type[exp.Expr], Arguments] = {
 
 _EXPRESSIONS: dict[type[exp.Expr], Arguments] = {
     exp.Identifier: _any("this", "quoted"),
-    exp.Column: _any("this", "table"),
+    exp.Column: _any("this", "table", "db"),
     exp.Literal: _any("this", "is_string"),
     exp.Null: {},
     exp.Boolean: _any("this"),
@@ -106,7 +106,7 @@ _EXPRESSIONS: dict[type[exp.Expr], Arguments] = {
     exp.Cast: _any("this", "to", "_type"),
     exp.DataType: _any("this", "expressions"),
     exp.DataTypeParam: _any("this"),
-    exp.Var: _any("this"),  # only a time unit: see admit
+    exp.Var: _any("this"),  # only a time unit: see checks
     exp.Window: {"this": None, "partition_by": None, "order": None, "spec": None, "alias": None, "over": _words("OVER")},
     exp.WindowSpec: {
         "kind": _words("ROWS,RANGE,GROUPS"),
@@ -135,15 +135,21 @@ _POSTGRES_ONLY: dict[type[exp.Expr], Arguments] = {
     exp.All: _any("this"),
     exp.Array: _any("expressions"),
     exp.WithinGroup: _BINARY,
+    exp.Order: _any("this", "expressions"),  # `this` is what an aggregate takes in that order: see checks
+    exp.DataType: _any("this", "expressions", "nested"),  # an array of texts: see checks
     exp.Interval: _any("this", "unit"),
     exp.AtTimeZone: _any("this", "zone"),
     exp.Extract: _BINARY,
     exp.JSONExtract: _any("this", "expression", "only_json_types"),
     exp.JSONExtractScalar: _any("this", "expression", "only_json_types"),
+    exp.JSONBExtract: _BINARY,  # #>
+    exp.JSONBExtractScalar: _BINARY,  # #>>
+    exp.ArrayContainsAll: _BINARY,  # @>
 }
 
 _SQLITE_ONLY: dict[type[exp.Expr], Arguments] = {
     exp.Glob: _BINARY,
+    exp.Collate: _BINARY,  # with a collation that every SQLite has: see checks
 }
 
 NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
@@ -153,7 +159,8 @@ NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
 
 # Functions are named as the parser knows them: a class for those it types, a lower-case name for the rest.
 # Never here, for any reason: whatever runs SQL text, reads files, catalogs, settings or statistics, changes or keeps state, sleeps,
-# draws random numbers, or makes much out of little (repeat, lpad, printf, format, range).
+# draws random numbers, or makes much out of little (repeat, format, range; replace, lpad and
+# printf only in the forms that do not: see checks).
 _AGGREGATES: dict[type[exp.Expr] | str, Arguments] = {
     exp.Count: _any("this", "expressions", "big_int"),
     exp.Sum: _any("this"),
@@ -188,6 +195,11 @@ _SCALARS: dict[type[exp.Expr] | str, Arguments] = {
     exp.Length: _any("this"),
     exp.Substring: _any("this", "start", "length"),
     exp.Trim: {"this": None, "expression": None, "position": _words("BOTH,LEADING,TRAILING")},
+    exp.Replace: _any("this", "expression", "replacement"),  # by something that is not longer: see checks
+    exp.Sqrt: _any("this"),
+    exp.Pow: _BINARY,
+    exp.Exp: _any("this"),
+    exp.Ln: _any("this"),
 }
 
 AGGREGATES: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
@@ -206,6 +218,12 @@ AGGREGATES: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         exp.PercentileDisc: _any("this"),
         exp.Mode: {},
         exp.Corr: _BINARY,
+        exp.CovarPop: _BINARY,
+        exp.CovarSamp: _BINARY,
+        exp.RegrSlope: _BINARY,
+        exp.RegrIntercept: _BINARY,
+        exp.RegrR2: _BINARY,
+        exp.RegrCount: _BINARY,
         "every": _any("this", "expressions"),
     },
 }
@@ -227,6 +245,9 @@ FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         exp.JSONExtract: _any("this", "expression"),
         exp.JSONExtractScalar: _any("this", "expression", "json_subtype"),
         exp.JSONType: _any("this"),
+        exp.Format: _any("this", "expressions"),  # and printf, with a format that bounds what comes out: see checks
+        "printf": _any("this", "expressions"),
+        "date": _any("this", "expressions"),
         "total": _any("this", "expressions"),
         "julianday": _any("this", "expressions"),
         "unixepoch": _any("this", "expressions"),
@@ -242,10 +263,6 @@ FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         **_SCALARS,
         exp.Greatest: _any("this", "expressions", "ignore_nulls"),
         exp.Least: _any("this", "expressions", "ignore_nulls"),
-        exp.Sqrt: _any("this"),
-        exp.Pow: _BINARY,
-        exp.Exp: _any("this"),
-        exp.Ln: _any("this"),
         exp.Log: _any("this", "expression"),
         exp.Trunc: _any("this", "decimals"),
         exp.Left: _BINARY,
@@ -258,8 +275,14 @@ FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
         exp.Reverse: _any("this"),
         exp.CurrentDate: {},
         exp.CurrentTimestamp: {},
-        exp.TimestampTrunc: _any("this", "unit"),
-        exp.TimeToStr: _any("this", "format"),  # to_char; admit looks at the format
+        exp.TimestampTrunc: _any("this", "unit", "zone"),
+        exp.TimeToStr: _any("this", "format"),  # to_char; the sieve looks at its format and at those of the next two
+        exp.StrToTime: _any("this", "format"),
+        exp.StrToDate: _any("this", "format"),
+        exp.UnixToTime: _any("this"),
+        exp.Pad: _any("this", "expression", "fill_pattern", "is_left"),  # to a length that is written down: see checks
+        "timezone": _any("this", "expressions"),
+        "all": _any("this", "expressions"),  # `> ALL (ARRAY[..])`, which the parser takes for a call: see checks
         exp.WidthBucket: _any("this", "min_value", "max_value", "num_buckets"),
         exp.Grouping: _any("expressions"),
         "age": _any("this", "expressions"),
@@ -305,6 +328,7 @@ CASTS: Final[Mapping[str, frozenset[exp.DType]]] = {
             exp.DType.UUID,
             exp.DType.JSON,
             exp.DType.JSONB,
+            exp.DType.ARRAY,
         }
     ),
 }

@@ -11,16 +11,17 @@ aggregates, of the outermost SELECT. Everything else is exposed, the whole of ev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlglot import exp
 
 from rowseal.catalog import Storage
 from rowseal.errors import QueryRefused
-from rowseal.sql.admit import position
 from rowseal.sql.admitted import AGGREGATES
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.names import MIXED, Column, Names
+from rowseal.sql.place import position
 
 __all__ = ["needs_fence"]
 
@@ -51,9 +52,10 @@ _SQLITE: Final = frozenset(
         *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Cast, exp.DataType, exp.DataTypeParam),
         *(exp.Lower, exp.Upper, exp.Length, exp.Substring, exp.Trim, exp.StrPosition, exp.Round, exp.Typeof, exp.Greatest, exp.Least, exp.Avg),
         *(exp.Date, exp.TimeToStr, exp.TsOrDsToTimestamp, exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp),
+        *(exp.Sqrt, exp.Pow, exp.Exp, exp.Ln, exp.Replace, exp.Collate, exp.Var),  # REPLACE by what is not longer; the word is a collation
     }
 )
-_SQLITE_NAMED: Final = frozenset({"total", "julianday", "unixepoch", "strftime", "datetime", "time"})
+_SQLITE_NAMED: Final = frozenset({"total", "date", "julianday", "unixepoch", "strftime", "datetime", "time"})
 
 # PostgreSQL raises for nearly everything; what is left beside comparisons can only go wrong for every row alike.
 _POSTGRES: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
@@ -61,6 +63,7 @@ MAX_PATTERN: Final = 200  # characters; far below SQLITE_LIMIT_LIKE_PATTERN_LENG
 _SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
 _PATTERNS: Final = (exp.Like, exp.ILike, exp.Glob)
 _SHORT_UNITS: Final = frozenset("SECOND SECONDS MINUTE MINUTES HOUR HOURS DAY DAYS WEEK WEEKS MONTH MONTHS QUARTER YEAR YEARS".split())
+_FORMS: Final = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f")  # as the parser keeps YYYY-MM-DD HH24:MI:SS.US
 _HOLDS_DOUBLES: Final = frozenset({Storage.INTEGER, Storage.FLOAT})
 # Storages between which PostgreSQL casts without raising (numeric to double precision can, and so can date to timestamp) ...
 _CASTABLE: Final = (frozenset({Storage.INTEGER, Storage.DECIMAL}), frozenset({Storage.INTEGER, Storage.FLOAT}))
@@ -161,17 +164,19 @@ class _Judge:
         if kind in _COMPARISONS:
             return self.comparable(node)
         if kind in (exp.Cast, exp.Neg):
-            return isinstance(node.this, exp.Literal)  # converted while the statement is parsed, before there are rows
+            return isinstance(node.this, exp.Literal) or _near_now(node)  # a literal is converted while the statement is parsed, before there are rows
         if kind in _SET_OPERATIONS:
             return self.alike_by_column(node)
         if kind is exp.Values:
             return len(node.expressions) <= 1 or node.find(exp.Column, exp.Query) is None  # rows of one list are cast to one type
         if kind in (exp.Lag, exp.Lead):
             return isinstance(node.args.get("default"), (exp.Literal, exp.Null, type(None)))  # another type's default would be a cast
-        if kind in (exp.Add, exp.Sub):
-            return _moment(node) is not None
-        if kind is exp.Interval or kind is exp.Var:
-            return _short_interval(node if kind is exp.Interval else node.parent)
+        if kind in (exp.Add, exp.Sub, exp.StrToDate, exp.StrToTime, exp.TimestampTrunc):
+            return _is_moment(node)
+        if kind is exp.Interval:
+            return _short_interval(node)
+        if kind is exp.Var:
+            return _short_interval(node.parent) or (node.parent is not None and _near_now(node.parent))
         if kind in (exp.Sum, exp.Avg):
             return isinstance(node.this, exp.Column) and self.names.whatever(node.this).storage is Storage.INTEGER  # numeric ends at 131072 digits
         return kind in _INERT or kind in _POSTGRES
@@ -217,10 +222,10 @@ class _Judge:
                 return True, None
             case exp.Placeholder():
                 return True, Storage.FLOAT if isinstance(self.params.get(node.this), float) else None
-            case exp.Cast() if isinstance(node.this, exp.Literal):
+            case exp.Cast() if isinstance(node.this, exp.Literal) and node.to.this is not exp.DType.ARRAY:
                 return True, Storage.FLOAT if node.to.this in (exp.DType.FLOAT, exp.DType.DOUBLE) else None
             case _:
-                return _moment(node) is not None, None
+                return _is_moment(node), None
 
     def at_most_one_row(self, query: exp.Expr) -> bool:
         """Whether a sub-query that stands for one value cannot have two: LIMIT 1, no FROM, or aggregates of its own without GROUP BY."""
@@ -255,24 +260,57 @@ def _alike(columns: Sequence[Column], families: Sequence[frozenset[Storage]] = _
     return None not in storages and (len(storages) == 1 or any(storages <= family for family in families))
 
 
-def _moment(node: exp.Expr) -> exp.Expr | None:
-    """The node if it is now or a constant date, with a short interval added or not: near today, or computed while the statement is planned."""
-    start = node
-    if isinstance(node, (exp.Add, exp.Sub)):
-        if not _short_interval(node.expression):
-            return None
-        start = node.this
-    if isinstance(start, exp.Cast) and isinstance(start.this, exp.Literal) and start.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP):
-        return node
-    return node if isinstance(start, (exp.CurrentDate, exp.CurrentTimestamp)) else None
+def _is_moment(node: exp.Expr) -> bool:
+    """Whether the node is now or a constant date, moved by short intervals or not: near today, or computed while the statement is planned."""
+    return _near_now(node) or _constant_date(node)
+
+
+def _near_now(node: exp.Expr, moves: int = 3) -> bool:
+    """Now, moved a few times, cut or cast: thousands of years from where any of that could raise."""
+    match node:
+        case exp.CurrentDate() | exp.CurrentTimestamp():
+            return True
+        case exp.Paren():
+            return _near_now(node.this, moves)
+        case exp.Add() | exp.Sub():
+            return moves > 0 and _short_interval(node.expression) and _near_now(node.this, moves - 1)
+        case exp.Cast():
+            return node.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ) and _near_now(node.this, moves)
+        case exp.TimestampTrunc():
+            return node.args.get("zone") is None and node.args["unit"].name.upper() in _SHORT_UNITS and _near_now(node.this, moves)
+        case _:
+            return False
+
+
+def _constant_date(node: exp.Expr) -> bool:
+    match node:
+        case exp.Add() | exp.Sub():
+            return _short_interval(node.expression) and _constant_date(node.this) and not isinstance(node.this, (exp.Add, exp.Sub))
+        case exp.Cast():
+            return isinstance(node.this, exp.Literal) and node.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP)
+        case exp.StrToDate() | exp.StrToTime():
+            return _reads(node.this, node.args["format"])
+        case _:
+            return False
+
+
+def _reads(text: object, template: object) -> bool:
+    """Whether a date and its format are literals that fit: those that dashboards send, read here by the calendar of Python."""
+    if not (isinstance(text, exp.Literal) and isinstance(template, exp.Literal)):
+        return False
+    form = next((known for known in _FORMS if known == template.this), None)
+    try:
+        return form is not None and datetime.strptime(text.this, form).strftime(form) == text.this and text.this[0] in "12"  # noqa: DTZ007
+    except ValueError:
+        return False
 
 
 def _short_interval(node: exp.Expr | None) -> bool:
     """An interval of at most 999 years or less: no moment near today leaves the range of a timestamp by it, which begins in 4713 BC."""
     if not isinstance(node, exp.Interval) or not isinstance(node.this, exp.Literal) or not isinstance(node.args.get("unit"), exp.Var):
         return False
-    amount = str(node.this.this)
-    return amount.isdigit() and len(amount) <= 3 and node.args["unit"].name.upper() in _SHORT_UNITS
+    amount = str(node.this.this).removeprefix("-")
+    return amount.isdecimal() and amount.isascii() and len(amount) <= 3 and node.args["unit"].name.upper() in _SHORT_UNITS
 
 
 def _is_scalar(node: exp.Expr) -> bool:

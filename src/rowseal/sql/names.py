@@ -14,8 +14,8 @@ from rowseal.catalog import Dataset, Storage
 from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
 from rowseal.policy import Rows
-from rowseal.sql.admit import position
 from rowseal.sql.dialects import Dialect
+from rowseal.sql.place import position
 
 __all__ = ["MIXED", "NOTHING", "Column", "Columns", "Cte", "DatasetLookup", "Joined", "Names", "Occurrence", "Scope", "With", "output_name"]
 
@@ -107,7 +107,7 @@ class Names:
     that USING and NATURAL compare. `unnamed` are the computed columns of nested queries with the names that we take them to have.
     `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
     `called` has, for every name in the query, all columns anywhere in it that are called so. `local` has id(column node) of those that
-    belong to the SELECT in which they stand.
+    belong to the SELECT in which they stand. `qualified` are those that were written with a schema.
     """
 
     occurrences: list[Occurrence] = field(default_factory=list)
@@ -118,6 +118,7 @@ class Names:
     unnamed: list[tuple[exp.Select, exp.Expr, str]] = field(default_factory=list)
     called: dict[str, set[Column]] = field(default_factory=dict)
     local: set[int] = field(default_factory=set)
+    qualified: list[exp.Column] = field(default_factory=list)
     reads: int = 0
     aliased: bool = False
 
@@ -199,11 +200,15 @@ NOTHING: Final = Joined(frozenset(), ())
 
 @dataclass(slots=True)
 class Scope:
-    """The tables of one SELECT (or of none), and the SELECT around it. `on` are those that the ON sees which is being resolved."""
+    """The tables of one SELECT (or of none), and the SELECT around it. `on` are those that the ON sees which is being resolved.
+
+    `unaliased` are the datasets that FROM names without an alias: their columns may be written with the schema.
+    """
 
     outer: Scope | None
     sources: dict[str, Columns] = field(default_factory=dict)
     joined: Joined = NOTHING
+    unaliased: dict[str, Dataset] = field(default_factory=dict)
     on: Joined | None = None
     aliases: frozenset[str] = frozenset()
     aliases_are_conditions: bool = False  # they stand in WHERE or HAVING

@@ -51,6 +51,8 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
         raise AccessRefused("dataset_not_asked")
     fenced = needs_fence(tree, names, dialect, parsed.params)
     _name_computed(tree, names, dialect)
+    for column in names.qualified:
+        column.set("db", None)  # a guard has the table's name, and no schema
     params: dict[str, Any] = {}
     guards = tuple(_guards(names, dialect, params, fenced=fenced))
     for number, cte in enumerate(names.ctes, 1):
@@ -92,12 +94,16 @@ def _name_computed(tree: exp.Query, names: Names, dialect: Dialect) -> None:
     for select, item, name in names.unnamed:
         if id(select) not in outermost:
             called = name
-        elif dialect.columns_are_named_by_text and item.find(exp.Query, exp.Placeholder) is not None:
+        elif dialect.columns_are_named_by_text and _is_rewritten(item):
             called = dialect.grammar.generate(item, **GENERATE)
         else:
             continue
         items = [exp.Alias(this=each, alias=exp.Identifier(this=called, quoted=True)) if each is item else each for each in select.expressions]
         select.set("expressions", items)
+
+
+def _is_rewritten(item: exp.Expr) -> bool:
+    return item.find(exp.Query, exp.Placeholder) is not None or any(column.args.get("db") for column in item.find_all(exp.Column))
 
 
 def _arms(tree: exp.Expr) -> list[exp.Expr]:

@@ -19,6 +19,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from rowseal.catalog import Limits
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import TIME_UNITS
+from rowseal.sql.cures import FIRST_WORDS, TYPES
 from rowseal.sql.dialects import Dialect
 
 __all__ = ["CONTROL", "words"]
@@ -49,9 +50,11 @@ _TYPES: Final[Mapping[str, frozenset[str]]] = {
 }
 # Functions that the parser takes for an operator or another function, with another type of answer.
 _MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
-    "sqlite": {"mod": "write a % b"},
-    "postgres": {"date_part": "write EXTRACT(part FROM value)"},
+    "sqlite": {"mod": "write `amount % 3`"},
+    "postgres": {"date_part": "write `EXTRACT(YEAR FROM placed_at)`"},
 }
+_FORMATTED: Final = frozenset({"to_char", "to_date", "to_timestamp"})
+_FORMATS: Final = "use such as YYYY, MM, DD, HH24, MI and SS: `TO_CHAR(placed_at, 'YYYY-MM-DD HH24:MI:SS')`"
 _LOOKED_AT: Final = frozenset({TokenType.L_PAREN, TokenType.R_PAREN, TokenType.DCOLON, TokenType.ALIAS, TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}\Z")
 _JSON_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # which the parser writes as a path for SQLite, and means the same
@@ -73,7 +76,12 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
         raise QueryRefused("sql_empty")
     # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
     if tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
-        raise QueryRefused("sql_not_one_select")
+        raise QueryRefused(
+            "sql_not_one_select",
+            hint=FIRST_WORDS.get(tokens[0].text.upper()),
+            line=tokens[0].line,
+            column=1 + tokens[0].start - sql.rfind("\n", 0, tokens[0].start) - 1,
+        )
     if not sql.isascii():
         _refuse_invisible(sql, tokens)
     _refuse_nesting(tokens, dialect, limits)
@@ -158,9 +166,11 @@ def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
             if (cure := _MISREAD[dialect.name].get(opened[-1])) is not None:
                 raise _misread("function_refused", f"the function `{opened[-1]}` is not accepted", cure, tokens[index - 1])
         elif kind is TokenType.R_PAREN:
-            last = tokens[index - 1]
-            if opened and opened.pop() == "to_char" and not (last.token_type is TokenType.STRING and _kept("TO_CHAR(x, ", last.text, ")", dialect)):
-                raise _misread("construct_refused", "`to_char` takes a literal format of common parts", "use such as YYYY, MM, DD, HH24, MI and SS", last)
+            last, called = tokens[index - 1], opened.pop() if opened else ""
+            # The parser turns the formats of these into others; what is no string here is refused where the tree is looked at.
+            literal = last.token_type is TokenType.STRING
+            if called in _FORMATTED and (literal or called == "to_char") and not (literal and _kept(f"{called.upper()}(x, ", last.text, ")", dialect)):
+                raise _misread("construct_refused", f"`{called}` takes a literal format of common parts", _FORMATS, last)
         elif index + 1 < len(tokens):
             _refuse_following(token, *tokens[index + 1 : index + 3], in_cast=bool(opened) and opened[-1] == "cast", dialect=dialect)
 
@@ -169,12 +179,15 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
     kind, literal = token.token_type, following.token_type is TokenType.STRING
     if kind is TokenType.DCOLON or (kind is TokenType.ALIAS and in_cast):
         if following.text.upper() not in _TYPES[dialect.name]:
-            raise _misread("construct_refused", "casts to this type are not accepted", "use another name of the type, or another type", following)
+            hint = TYPES[dialect.name].get(following.text.upper(), "use another name of the type, or another type")
+            raise _misread("construct_refused", f"casts to `{following.text.lower()}` are not accepted", hint, following)
     elif kind is TokenType.INTERVAL and literal:
         unit = third is not None and third.text.upper() in TIME_UNITS
         if not (_WHOLE.match(following.text) if unit else _kept("INTERVAL ", following.text.upper(), "", dialect)):
-            raise _misread("construct_refused", "an interval of this form is not accepted", "write such as INTERVAL '3 days'", following)
+            raise _misread("construct_refused", "an interval of this form is not accepted", "write such as `placed_at + INTERVAL '3 days'`", following)
     elif kind in (TokenType.ARROW, TokenType.DARROW) and following.token_type is not TokenType.NUMBER:
+        if dialect.name == "postgres" and following.token_type is TokenType.DASH and third is not None and third.token_type is TokenType.NUMBER:
+            return  # counted from the end
         label = literal and dialect.name == "sqlite" and _JSON_LABEL.match(following.text)
         if not (label or (literal and following.text and _kept("x -> ", following.text, "", dialect))):
             raise _misread("construct_refused", "a JSON key of this form is not accepted", "use a plain word or a number", following)
