@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -293,6 +294,15 @@ def test_a_parameter_is_bound_or_refused(params: Any, code: str) -> None:
 @pytest.mark.parametrize(("asked", "runs"), [("", 10_001), ("LIMIT 2", 2), ("LIMIT 10001", 10_001), ("LIMIT 5000000", 10_001)])
 def test_the_database_is_asked_for_one_row_more_than_is_handed_out_and_for_no_more(dialect: str, asked: str, runs: int) -> None:
     assert secured(f"SELECT id FROM orders {asked}", policy(dialect)).sql.endswith(f" LIMIT {runs}")
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
+@pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_a_decimal_that_is_no_number_is_never_bound(dialect: str, value: str) -> None:
+    """PostgreSQL's numeric would take it, and find it equal to itself and above every number."""
+    with pytest.raises(QueryRefused) as refused:
+        secured("SELECT id FROM orders WHERE amount < :a", policy(dialect), {"a": Decimal(value)})
+    assert refused.value.code == "parameter_refused"
 
 
 @pytest.mark.parametrize("clause", ["LIMIT :a", "OFFSET :a"])

@@ -9,17 +9,19 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import psycopg
 import pytest
 
 import rowseal
 import servers
 from asgi import Front
+from databases import libpq
 from rowseal import errors, gate
 from rowseal.engine import Database, Stop
 from rowseal.gate import Access, Gate
@@ -193,6 +195,26 @@ def test_an_exception_of_a_dependency_is_a_refusal_and_nothing_runs(front: Front
     assert "secret" not in f"{refused.value} {refused.value.detail} {refused.value.hint}"
 
 
+def test_a_query_for_which_the_stack_is_too_short_is_refused_and_nothing_runs(front: Front) -> None:
+    """An app may ask from deep down its own stack. On the way back up from the bottom less and less is missing, until the query is answered."""
+    access = front.gate.verify(front.token())
+    ends: list[str] = []
+
+    def deeper() -> None:
+        with suppress(RecursionError):
+            deeper()
+        if "answered" not in ends:
+            try:
+                access.execute(ALL)
+                ends.append("answered")
+            except (errors.Refused, RecursionError) as error:
+                ends.append(getattr(error, "code", "not even refused"))
+
+    deeper()
+    assert ends[-1] == "answered"
+    assert "sql_too_complex" in ends
+
+
 def test_each_query_leaves_one_decision(front: Front, caplog: pytest.LogCaptureFixture) -> None:
     access = front.gate.verify(front.token())
     with caplog.at_level(logging.INFO, "rowseal.decisions"):
@@ -235,5 +257,11 @@ def test_a_database_role_that_may_do_more_than_read_is_refused_at_start(fresh_po
 
     with pytest.raises(errors.Misconfigured, match="allow_privileged_role"):
         opened(fresh_postgres.owner_url)
+    left = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rowseal' AND datname = '{fresh_postgres.name}'"
+    with psycopg.connect(libpq(fresh_postgres.superuser_url), autocommit=True) as connection:
+        deadline = time.monotonic() + 10  # the server notices in its own time that a connection was closed
+        while connection.execute(left.encode()).fetchone() != (0,):
+            assert time.monotonic() < deadline, "a gate that was not made leaves no connection behind"
+            time.sleep(0.02)
     opened(fresh_postgres.owner_url, "engine: {allow_privileged_role: true}\n").close()
     opened(fresh_postgres.reader_url).close()
