@@ -758,20 +758,6 @@ def test_a_client_that_leaves_while_its_body_is_read_asks_nothing(shops: Any) ->
 # --- which wall stands where -------------------------------------------------------------------------------------------------------------
 
 
-def test_each_row_of_the_page_names_tests_that_exist() -> None:
-    """modes.md: what holds in which mode, each line with the tests that show it."""
-    root = Path(__file__).parents[1]
-    table = (root / "docs/explanation/modes.md").read_text(encoding="utf-8").partition("| what | aware | transparent | shown by |\n")[2].partition("\n\n")[0]
-    rows = table.splitlines()[1:]
-    assert len(rows) > 12
-    for row in rows:
-        named = re.findall(r"`(test_\w+)(?:::(test_\w+))?`", row.rsplit(" | ", 1)[1])
-        assert named, row
-        for module, name in named:
-            text = (root / "tests" / f"{module}.py").read_text(encoding="utf-8")
-            assert not name or re.search(rf"^def {name}\b", text, re.MULTILINE), (module, name)
-
-
 @pytest.mark.postgres
 def test_the_settings_of_the_page_are_walls_of_their_own(postgres_server: servers.Server) -> None:
     """modes.md: what the operator sets for the role of an engine, because rowseal's own connection is not used."""
