@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 from sqlglot import exp
 
-from docs import json_schema
+from docs import http_reference, json_schema
 from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER, TYPES
 from rowseal import errors
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Limits, Storage
@@ -47,7 +47,8 @@ _GROUPS: Final = {
     401: "who the bearer is was not proven",
     403: "this dataset is not for them",
     400: "not a query or request that rowseal accepts",
-    404: "not open",
+    404: "nothing to be had here",
+    405: "not by this method",
     413: "larger than this server accepts",
     429: "too much at once",
     502: "the database",
@@ -64,7 +65,7 @@ def refusals() -> Mapping[str, Mapping[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         module = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-        if module == "errors":
+        if module in {"errors", "openapi"}:  # they list codes and raise none
             continue
         codes = found.setdefault(module, {})
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -304,6 +305,7 @@ _REFERENCE: Final = ROOT / "docs" / "reference"
 PAGES: Final = {
     _REFERENCE / "cli.md": _cli,
     _REFERENCE / "errors.md": _errors,
+    _REFERENCE / "http.md": http_reference.lines,
     _REFERENCE / "sql-subset.md": _sql_subset,
     SOURCE / "catalog" / "datasets.schema.json": json_schema.lines,
 }

@@ -16,6 +16,7 @@ CLASSES = {
     403: {errors.AccessRefused},
     400: {errors.QueryRefused},
     404: {errors.QueryRefused},
+    405: {errors.QueryRefused},
     413: {errors.BudgetExceeded},
     429: {errors.BudgetExceeded},
     502: {errors.EngineFailed},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
@@ -107,6 +108,26 @@ def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: P
         monkeypatch.setattr(Database, "execute", together)
         answers = asyncio.run(all_at_once(opened.verify(front.token())))
     assert [answer.rows for answer in answers] == [[(1,), (2,)]] * 60
+
+
+def test_long_queries_are_secured_one_at_a_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the event loop waits for all of them, one after the other, before it gets a turn."""
+    running, most, admit = [], [], gate.admit
+
+    def slow(*given: object) -> object:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.pop()
+        return admit(*given)
+
+    monkeypatch.setattr(gate, "admit", slow)
+    access = front.gate.verify(front.token())
+    for sql, together in ((f"{ALL}{' ' * 2000}", False), (ALL, True)):
+        most.clear()
+        with ThreadPoolExecutor(4) as pool, contextlib.suppress(errors.QueryRefused):
+            list(pool.map(access.secure, [sql] * 4))
+        assert (max(most) > 1) == together
 
 
 ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT COUNT(*) AS n FROM t"

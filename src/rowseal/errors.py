@@ -72,11 +72,15 @@ CODES: Final[dict[str, Code]] = {
     "lifetime_too_long": Code(401, "the token lives longer than this server allows", "sign with a shorter life; some signers count minutes as days"),
     "token_kind": Code(401, "this is another kind of token than belongs here", "send the `dataAccessToken`"),
     "claim_invalid": Code(401, "a claim of the token is missing or has a wrong shape", "sign with the claims in docs/reference/claims.md"),
+    "development_refused": Code(
+        401, "a development key signed the token, and this server does not take its tokens", "sign with another key, or start the server with `--development`"
+    ),
     "issuer_refused": Code(401, "issuer, audience or project of the token are not the configured ones", "sign for this server"),
     "filters_malformed": Code(
         401, "the token's secure filters do not follow the grammar", "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md"
     ),
     # 403: the dataset
+    "explain_closed": Code(403, "queries of this token may not be explained", "ask the operator, who may write `explain: true` at the key in datasets.yaml"),
     "dataset_unknown": Code(403, "no dataset of this name is open to this token", "GET the list of datasets, or sign a token that grants it"),
     "dataset_not_asked": Code(403, "the query reads another dataset than the one the request names", "name the dataset that the query reads"),
     "filter_required": Code(
@@ -114,6 +118,8 @@ CODES: Final[dict[str, Code]] = {
     "parameter_missing": Code(400, "the SQL names a parameter for which there is no value", "send it in `params`"),
     "parameter_unused": Code(400, "a parameter was sent that the SQL does not name", "remove it, or name it in the SQL"),
     "parameter_refused": Code(400, "a parameter's value has a type that cannot be bound", "send a string, a number, a boolean or null"),
+    "path_unknown": Code(404, "there is nothing at this path", "GET /openapi.json, which lists the paths"),
+    "method_refused": Code(405, "this path does not take this method", "use the method that the `Allow` header names"),
     "path_closed": Code(404, "this path is not open", "ask the operator to open it by name"),
     # 413, 429, 502, 504, 499, 500
     "body_too_large": Code(413, "the request's body is larger than this server accepts", "send less, or raise `limits`"),

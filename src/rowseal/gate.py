@@ -36,7 +36,7 @@ from rowseal.sql.dialects import Dialect
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 from rowseal.state import State
-from rowseal.workers import stoppable, threads
+from rowseal.workers import stoppable, threads, turn
 
 __all__ = ["Access", "Gate", "VisibleDataset"]
 
@@ -230,6 +230,14 @@ class Access:
         """`secure` in a worker thread, for handlers that run in an event loop."""
         return await anyio.to_thread.run_sync(self.secure, sql, params, dataset, limiter=self._gate._threads())
 
+    async def aexplain(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Explanation:
+        """`explain` in a worker thread."""
+        return await anyio.to_thread.run_sync(self.explain, sql, params, dataset, limiter=self._gate._threads())
+
+    async def adatasets(self) -> tuple[VisibleDataset, ...]:
+        """`datasets` in a worker thread."""
+        return await anyio.to_thread.run_sync(self.datasets, limiter=self._gate._threads())
+
     async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Result:
         """`execute` in a worker thread, for handlers that run in an event loop. Cancelled, it ends the query in the database too."""
         return await stoppable(lambda stop: self._execute(sql, params, dataset, stop, lambda result: result), self._gate._threads())
@@ -262,12 +270,13 @@ class Access:
         trail, limits, connection = record.trail, state.limits, state.connections["default"]
         try:
             policy = self._policies(state)["default"]
-            with trail.stage("admit"):
-                parsed = admit(sql, params, connection.dialect, limits, connection.catalog.functions)
-            with trail.stage("secure"):
-                draft = secure(parsed, policy, connection.datasets, limits, only=dataset)
-            with trail.stage("witness"):
-                query = attest(draft, policy)
+            with turn(sql):
+                with trail.stage("admit"):
+                    parsed = admit(sql, params, connection.dialect, limits, connection.catalog.functions)
+                with trail.stage("secure"):
+                    draft = secure(parsed, policy, connection.datasets, limits, only=dataset)
+                with trail.stage("witness"):
+                    query = attest(draft, policy)
         except Refused:
             raise
         except RecursionError as error:

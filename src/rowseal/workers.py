@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,10 +16,12 @@ from anyio.lowlevel import RunVar
 from rowseal.engine.stop import Stop
 from rowseal.errors import Cancelled
 
-__all__ = ["stoppable", "threads"]
+__all__ = ["stoppable", "threads", "turn"]
 
 _SPARE_THREADS: Final = 8
 _ASK_AGAIN_SECONDS: Final = 0.02
+_LONG: Final = 2_000  # characters; what is shorter takes milliseconds
+_TURN: Final = threading.Lock()
 _LIMITERS: Final = RunVar[WeakKeyDictionary[object, CapacityLimiter]]("rowseal_threads")
 
 _T = TypeVar("_T")
@@ -38,6 +41,15 @@ def threads(owner: object, concurrent: int) -> CapacityLimiter:
     if limiter.total_tokens != wanted:
         limiter.total_tokens = wanted
     return limiter
+
+
+def turn(sql: str) -> AbstractContextManager[object]:
+    """To be held while a query is secured: long ones take turns.
+
+    The compiled parser keeps Python's global lock until it is done. Where several threads wait for that lock with a long query each, an
+    event loop waits for most of them; where only one does, it runs between any two.
+    """
+    return _TURN if len(sql) > _LONG else nullcontext()
 
 
 async def stoppable(work: Callable[[Stop], _T], limiter: CapacityLimiter) -> _T:

@@ -1,0 +1,227 @@
+"""The stand-alone gateway: one configuration over HTTP, for whoever has no application of their own to mount the middleware in.
+
+    app = create_app(Gate.from_yaml("datasets.yaml"))
+
+`rowseal serve` runs it. What it answers is written down in `openapi`, which it serves itself.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rowseal import decisions
+from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.gate import Access, Gate, VisibleDataset
+from rowseal.middleware import GateMiddleware
+from rowseal.openapi import DATASETS, EXPLAIN, HEALTH, OPENAPI, QUERY, READY, document
+from rowseal.rewrite import Ask, Rewrite
+from rowseal.transport import problem
+
+__all__ = ["create_app"]
+
+_BODY: Final = Rewrite(path=QUERY)
+_PROBE_SECONDS: Final = 2.0
+_PROBE_HOLDS_SECONDS: Final = 1.0
+
+_Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+_T = TypeVar("_T")
+
+
+def create_app(gate: Gate, *, development: bool = False) -> Starlette:
+    """The gateway as an ASGI application. `development`: whether tokens of keys with `development: true` are taken."""
+    gateway = _Gateway(gate, development)
+    routes = [
+        _route(QUERY, "POST", gateway.query),
+        _route(DATASETS, "GET", gateway.datasets),
+        _route(EXPLAIN, "POST", gateway.explain),
+        _route(HEALTH, "GET", gateway.health),
+        _route(READY, "GET", gateway.ready),
+        _route(OPENAPI, "GET", gateway.openapi),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(GateMiddleware, gate=gate, open_paths=[HEALTH, READY, OPENAPI])],
+        exception_handlers={404: _unknown_path, 405: _unknown_method},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Gateway:
+    """The handlers, and the gate that they ask."""
+
+    def __init__(self, gate: Gate, development: bool) -> None:
+        self._gate = gate
+        self._development = development
+        self._readiness = _Readiness(gate)
+        self._document = _json(document())
+
+    async def query(self, request: Request) -> Response:
+        access = self._access(request)
+        ask = await _asked(request, access)
+        return _answer(await _while_connected(request, partial(access.ajson, ask.sql, ask.params, ask.dataset)))
+
+    async def datasets(self, request: Request) -> Response:
+        visible = await self._access(request).adatasets()
+        return _answer(_json({"datasets": [_dataset(each) for each in visible]}))
+
+    async def explain(self, request: Request) -> Response:
+        access = self._access(request)
+        if not access.grant.key.explain:
+            raise _recorded(AccessRefused("explain_closed"), access)
+        ask = await _asked(request, access)
+        return _answer(_json(await access.aexplain(ask.sql, ask.params, ask.dataset)))
+
+    async def health(self, request: Request) -> Response:
+        del request
+        return _answer(b'{"status":"alive"}')
+
+    async def ready(self, request: Request) -> Response:
+        del request
+        ready = await self._readiness.ask()
+        body = _json({"status": "ready" if ready else "unavailable", "epoch": self._gate.epoch})
+        return Response(body, 200 if ready else 503, {"cache-control": "no-store"}, "application/json")
+
+    async def openapi(self, request: Request) -> Response:
+        del request
+        return _answer(self._document)
+
+    def _access(self, request: Request) -> Access:
+        access: Access = request.state.rowseal
+        if access.grant.key.development and not self._development:
+            raise _recorded(TokenRefused("development_refused"), access)
+        return access
+
+
+class _Readiness:
+    """Whether the databases answer, asked once for everybody who wants to know: who asks needs no token, so asking must cost nothing."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._turn = anyio.Lock()
+        self._probing = threading.Lock()
+        self._asked = -_PROBE_HOLDS_SECONDS
+        self._ready = False
+
+    async def ask(self) -> bool:
+        async with self._turn:
+            if time.monotonic() >= self._asked + _PROBE_HOLDS_SECONDS:
+                self._ready = False
+                with anyio.move_on_after(_PROBE_SECONDS):
+                    self._ready = await anyio.to_thread.run_sync(self._probe, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+                self._asked = time.monotonic()
+            return self._ready
+
+    def _probe(self) -> bool:
+        if not self._probing.acquire(blocking=False):
+            return False  # the one before still waits for its answer
+        try:
+            return self._gate.reachable()
+        except Refused:
+            return False
+        finally:
+            self._probing.release()
+
+
+def _route(path: str, method: str, handler: _Handler) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except (Refused, HTTPException):
+            raise
+        except ClientDisconnect:
+            return _nobody()
+        except Exception as failure:
+            # INVARIANT: whatever goes wrong is a refusal; its words may quote a value, so they stay here
+            raise OurBug(type(failure).__name__) from failure
+
+    return Route(path, endpoint, methods=[method])
+
+
+async def _asked(request: Request, access: Access) -> Ask:
+    try:
+        ask = _BODY.read(await request.body())
+        if unknown := ask.rest.keys() - {_BODY.dataset}:
+            raise QueryRefused("request_malformed", f"the body has {len(unknown)} member(s) besides `sql`, `params` and `dataSetId`")
+    except Refused as refusal:
+        raise _recorded(refusal, access) from None
+    return ask
+
+
+async def _while_connected(request: Request, work: Callable[[], Awaitable[bytes]]) -> bytes | None:
+    """The work's answer, or None where the client has gone before it came; the work is cancelled then."""
+    outcome: bytes | Exception | None = None
+
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            outcome = await work()
+        except Exception as failure:  # noqa: BLE001 -- raised below: out of here it would be one of a group
+            outcome = failure
+        group.cancel_scope.cancel()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _dataset(visible: VisibleDataset) -> dict[str, Any]:
+    dataset, refusal, dialect = visible
+    fields = [{"id": field.id, "name": field.name, "sql": dialect.quote(field.sql_name), "type": field.type.value} for field in dataset.visible]
+    content = {"id": dataset.id, "name": dataset.name, "sql": dialect.quote(dataset.sql_name), "fields": fields, "queryable": refusal is None}
+    if refusal is not None:
+        content["refusal"] = {"code": refusal.code, "detail": refusal.detail, "hint": refusal.hint}
+    return content
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _answer(body: bytes | None) -> Response:
+    return _nobody() if body is None else Response(body, media_type="application/json")
+
+
+def _nobody() -> Response:
+    """For a client that has gone: the server drops it."""
+    return Response(status_code=499)
+
+
+def _recorded(refusal: Refused, access: Access) -> Refused:
+    """The refusal, once the audit has it: what an Access refuses it records itself, this it never saw."""
+    decisions.emit(decisions.Decision(decisions.trail().request_id, refusal.code, refusal.status, access.grant.digest[:12], access.grant.key.id))
+    return refusal
+
+
+async def _unknown_path(request: Request, failure: Exception) -> Response:
+    del request, failure
+    return _problem(QueryRefused("path_unknown"))
+
+
+async def _unknown_method(request: Request, failure: Exception) -> Response:
+    del request
+    return _problem(QueryRefused("method_refused"), getattr(failure, "headers", None))
+
+
+def _problem(refusal: Refused, more: dict[str, str] | None = None) -> Response:
+    status, headers, body = problem(refusal, request_id=decisions.trail().request_id)
+    return Response(body, status, {**{name.decode(): value.decode() for name, value in headers}, **(more or {})})
