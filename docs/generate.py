@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 from sqlglot import exp
 
-from docs import http_reference, json_schema
+from docs import http_reference, json_schema, lint_page
 from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER, TYPES
 from rowseal import errors
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Limits, Storage
@@ -307,6 +307,7 @@ PAGES: Final = {
     _REFERENCE / "errors.md": _errors,
     _REFERENCE / "http.md": http_reference.lines,
     _REFERENCE / "sql-subset.md": _sql_subset,
+    _REFERENCE / "lint.md": lint_page.lines,
     SOURCE / "catalog" / "datasets.schema.json": json_schema.lines,
 }
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from rowseal.cli.ask import explain, query
 from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
+from rowseal.cli.lint import lint
 from rowseal.cli.schema import schema
 from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
 from rowseal.cli.terminal import Options, Terminal
@@ -150,6 +151,21 @@ COMMANDS: Final = (
         "Asks the database and reads the keys. Says what was loaded when all is well.",
         "rowseal validate datasets.yaml",
         (_option("files", about="the files (default: datasets.yaml)", metavar="FILE", nargs="*"), _JSON),
+    ),
+    Command(
+        "lint",
+        lint,
+        "List what a configuration allows and probably should not.",
+        "Where `validate` says what is wrong, this says what is risky: each finding with its code, its place and a cure.\n"
+        "The codes stand in docs/reference/lint.md.",
+        "rowseal lint --config datasets.yaml --strict --accept public_dataset:products --accept no_index",
+        (
+            _CONFIG,
+            _option("--strict", about="end with exit status 1 if there is a finding", action="store_true"),
+            _option("--accept", about="leave out CODE, or CODE:DATASET; repeat it", metavar="CODE", action="append"),
+            _option("--since", about="an earlier answer of `lint --json`: find what has changed in the tables", metavar="FILE"),
+            _JSON,
+        ),
     ),
     Command(
         "schema",
