@@ -62,26 +62,42 @@ CODES: Final[dict[str, Code]] = {
     "token_ambiguous": Code(401, "the request carries more than one token", "send exactly one"),
     "header_refused": Code(401, "the token's header holds a member that is not accepted", "sign with a header of `alg`, `kid` and `typ` only"),
     "algorithm_refused": Code(
-        401, "the token's algorithm is not the one of the configured key", "sign with the algorithm that belongs to the uploaded public key"
+        401,
+        "the token's algorithm is not the one of the configured key",
+        "sign with the algorithm of the configured key: ES256 for a P-256 key, RS256 for an RSA key unless its entry says otherwise",
     ),
-    "key_unknown": Code(401, "no configured key fits the token's `kid`", "upload the public key that belongs to the signing key"),
-    "signature_invalid": Code(401, "the signature does not verify with any configured key", "check that the public key belongs to the private key that signed"),
+    "key_unknown": Code(
+        401,
+        "no configured key fits the token's `kid`",
+        "add the public key of the signing key under `keys:` in datasets.yaml, or sign with a key that stands there",
+    ),
+    "signature_invalid": Code(
+        401,
+        "the signature does not verify with any configured key",
+        "sign with the private half of a configured key (`rowseal keys thumbprint` names both halves alike), and send the token unchanged",
+    ),
     "token_expired": Code(401, "the token has expired", "fetch a fresh token"),
-    "token_not_yet_valid": Code(401, "the token is not valid yet", "check the clock of the signing server"),
+    "token_not_yet_valid": Code(401, "the token is not valid yet", "set the clock of the signing server right, or raise `leeway`"),
     "expiry_missing": Code(401, "the token names no moment at which it expires", "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)"),
-    "lifetime_too_long": Code(401, "the token lives longer than this server allows", "sign with a shorter life; some signers count minutes as days"),
+    "lifetime_too_long": Code(
+        401, "the token lives longer than this server allows", "sign with a shorter life (some signers count minutes as days), or raise `max_lifetime`"
+    ),
     "token_kind": Code(401, "this is another kind of token than belongs here", "send the `dataAccessToken`"),
     "claim_invalid": Code(401, "a claim of the token is missing or has a wrong shape", "sign with the claims in docs/reference/claims.md"),
     "development_refused": Code(
         401, "a development key signed the token, and this server does not take its tokens", "sign with another key, or start the server with `--development`"
     ),
-    "issuer_refused": Code(401, "issuer, audience or project of the token are not the configured ones", "sign for this server"),
+    "issuer_refused": Code(
+        401,
+        "issuer, audience or project of the token are not the configured ones",
+        "sign as `iss`, `aud` or `projectId` what datasets.yaml demands by `issuer`, `audience` or `project_id`",
+    ),
     "filters_malformed": Code(
         401, "the token's secure filters do not follow the grammar", "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md"
     ),
     # 403: the dataset
     "explain_closed": Code(403, "queries of this token may not be explained", "ask the operator, who may write `explain: true` at the key in datasets.yaml"),
-    "dataset_unknown": Code(403, "no dataset of this name is open to this token", "GET the list of datasets, or sign a token that grants it"),
+    "dataset_unknown": Code(403, "no dataset of this name is open to this token", "read a dataset that the token grants, or sign a token that grants this one"),
     "dataset_not_asked": Code(403, "the query reads another dataset than the one the request names", "name the dataset that the query reads"),
     "filter_required": Code(
         403,
@@ -91,7 +107,11 @@ CODES: Final[dict[str, Code]] = {
     "filter_inapplicable": Code(
         403, "a secure filter of the token does not fit this dataset's fields or types", "use the field ids and types that datasets.yaml declares"
     ),
-    "guard_unmet": Code(403, "the token does not restrict a field that this dataset's guard demands", "restrict the guarded field in every OR branch"),
+    "guard_unmet": Code(
+        403,
+        "the token does not restrict a field that this dataset's guard demands",
+        "restrict the guarded field in every OR branch, as its guard in datasets.yaml says",
+    ),
     "claim_required": Code(403, "this dataset needs a claim that the token lacks", "sign the claim that the dataset's filter names"),
     "value_not_carried": Code(
         403,
@@ -104,7 +124,7 @@ CODES: Final[dict[str, Code]] = {
     "sql_not_one_select": Code(400, "only a single SELECT is accepted", "send one SELECT; no other statement, no second one"),
     "sql_syntax": Code(400, "the SQL could not be parsed", "check the SQL against the database's dialect"),
     "sql_character": Code(400, "the SQL holds a character that is not accepted", "remove control and invisible characters"),
-    "sql_too_complex": Code(400, "the SQL nests too deeply or is too large", "split the query, or raise `limits`"),
+    "sql_too_complex": Code(400, "the SQL nests too deeply or is too large", "split the query, or raise `limits.sql_bytes` or `limits.nodes`"),
     "construct_refused": Code(
         400, "the SQL uses a construct that is not on the list of what is accepted", "rewrite without it; see docs/reference/sql-subset.md"
     ),
@@ -122,7 +142,11 @@ CODES: Final[dict[str, Code]] = {
     "method_refused": Code(405, "this path does not take this method", "use the method that the `Allow` header names"),
     "path_closed": Code(404, "this path is not open", "ask the operator to open it by name"),
     # 413, 429, 502, 504, 499, 500
-    "body_too_large": Code(413, "the request's body is larger than this server accepts", "send less, or raise `limits`"),
+    "body_too_large": Code(
+        413,
+        "the request's body is larger than this server accepts",
+        "send less, or raise `limits.sql_bytes` (`limits.body_token_bytes` where the body holds the token)",
+    ),
     "result_too_large": Code(413, "the result is larger than this server sends", "aggregate, select fewer columns, or raise `limits.result_bytes`"),
     "too_many_queries": Code(429, "too many queries run at once", "try again in a moment"),
     "query_failed": Code(502, "the database could not run the query", "check types and functions; the operator's log holds the reason"),

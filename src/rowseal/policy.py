@@ -12,7 +12,7 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from rowseal.catalog import Bound, Catalog, ClaimFilter, ConfigFilter, Dataset, Field, Guard, ThroughFilter
 from rowseal.catalog.values import LIST_OPERATORS, Condition, Inapplicable, typed
@@ -47,6 +47,7 @@ class Through:
 
 
 Predicate: TypeAlias = "Condition | AllOf | AnyOf | Through"
+_PARENT: Final = "grant the parent dataset (`through:` in datasets.yaml) in the same token, with a secure filter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class Policy:
         branches = self._branches(dataset)
         if branches is None:
             if not (dataset.public or self.grant.key.development or self._restricted(dataset)):
+                if any(isinstance(rule, ThroughFilter) for rule in dataset.secure_filters):
+                    raise AccessRefused("filter_required", "the token restricts neither this dataset nor the parent that it is read through", hint=_PARENT)
                 raise AccessRefused("filter_required")
         elif len(branches) == 1:
             parts += branches[0]
@@ -174,7 +177,7 @@ class Policy:
             raise AccessRefused(
                 "filter_required",
                 "this dataset is read through a parent dataset that the token does not grant",
-                hint="grant the parent dataset (`through:` in datasets.yaml) in the same token, with a secure filter",
+                hint=_PARENT,
             )
         try:
             rows = self.rows(parent)

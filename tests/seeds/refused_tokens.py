@@ -1,0 +1,286 @@
+"""Every refusal of a token (401), and the cure that its hint names."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+
+from asgi import Answer, ask
+from cures import Action, Refusal
+from place import OWN, Place, key, public_pem
+
+__all__ = ["TOKENS"]
+
+IDS: Final = "SELECT order_id FROM orders"
+BODY: Final = json.dumps({"sql": IDS}).encode()
+OTHER: Final = {"orders": [[{"field": "user_id", "op": "=", "value": 8}]]}
+
+
+def verified(change: Any = None, **claims: Any) -> Action:
+    """Verify a token of these claims, signed by any library, under this configuration. Claims about time are made when it is signed."""
+    return lambda place: place.gate(change).verify(place.sign(**{name: value() if callable(value) else value for name, value in claims.items()}))
+
+
+def of_dashboards(**claims: Any) -> Action:
+    """The same for a dashboard access token."""
+    said = {"accessType": "standard", "scope": "read", "projectId": "prj_1", "userReference": "user 7", "dataSetIds": ..., "secureFilters": ...}
+    return lambda place: place.gate().verify_dashboard(place.sign(**(said | claims)))
+
+
+def verify(make: Any, change: Any = None) -> Action:
+    """Verify what `make` gives for a place."""
+    return lambda place: place.gate(change).verify(make(place))
+
+
+def asked(place: Place, *, headers: Any = (), query: bytes = b"", **settings: Any) -> Answer:
+    return ask(place.app(**settings), "/query", headers=headers, query=query, body=BODY)
+
+
+def bearer(place: Place, **over: Any) -> list[tuple[str, str]]:
+    return [("Authorization", f"Bearer {place.token(**over)}")]
+
+
+def tokens(**settings: Any) -> Any:
+    return lambda document: document["tokens"][0].update(settings)
+
+
+def limits(**settings: Any) -> Any:
+    return lambda document: document.update(limits=settings)
+
+
+def at(minutes: float) -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=minutes)
+
+
+def add_key(name: str) -> Any:
+    return lambda document: document["tokens"][0]["keys"].append({"id": name, "public_key": public_pem(name)})
+
+
+def documented(place: Place) -> Any:
+    """The claims that docs/reference/claims.md shows, as of now."""
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/claims.md").read_text(encoding="utf-8")
+    claims = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0])
+    claims["expires"] = at(10).isoformat()
+    return place.gate().verify(jwt.encode(claims, key("shop"), algorithm="ES256"))
+
+
+SEND_BEARER: Final = "send it as `Authorization: Bearer <token>`"
+LONG: Final = {"orders": [[{"field": "user_id", "op": "is_one_of", "value": list(range(5000))}]]}
+KIND: Final = "send the `dataAccessToken`"
+DASHBOARD: Final = "send the `dashboardAccessToken`"
+
+TOKENS: Final = (
+    Refusal("token_missing", SEND_BEARER, asked, {SEND_BEARER: lambda place: asked(place, headers=bearer(place))}),
+    Refusal("token_missing", DASHBOARD, lambda place: place.gate().verify_dashboard(""), {DASHBOARD: of_dashboards()}),
+    Refusal(
+        "token_malformed",
+        "send the signer's output unchanged",
+        verify(lambda place: f" {place.token()}"),
+        {"send the signer's output unchanged": verify(Place.token)},
+    ),
+    Refusal(
+        "token_too_large",
+        "send fewer or shorter filters, or raise `limits.token_bytes`",
+        verify(lambda place: place.token(secure_filters=LONG)),
+        {
+            "send fewer or shorter filters": verify(Place.token),
+            "raise `limits.token_bytes`": verify(lambda place: place.token(secure_filters=LONG), limits(token_bytes="100kB")),
+        },
+    ),
+    Refusal(
+        "token_in_query",
+        f"{SEND_BEARER} and treat the one in the URL as leaked",
+        lambda place: asked(place, query=f"token={place.token()}".encode()),
+        {f"{SEND_BEARER} and treat the one in the URL as leaked": lambda place: asked(place, headers=bearer(place))},
+    ),
+    Refusal(
+        "token_ambiguous",
+        "send exactly one",
+        lambda place: asked(place, headers=[*bearer(place), ("Auth", place.token(secure_filters=OTHER))], auth_header=True),
+        {"send exactly one": lambda place: asked(place, headers=[("Auth", place.token(secure_filters=OTHER))], auth_header=True)},
+    ),
+    Refusal(
+        "header_refused",
+        "sign with a header of `alg`, `kid` and `typ` only",
+        verified(header={"jku": "https://keys.example"}),
+        {"sign with a header of `alg`, `kid` and `typ` only": verified(header={"kid": "shop", "typ": "JWT"})},
+    ),
+    Refusal(
+        "algorithm_refused",
+        "sign with the algorithm of the configured key: ES256 for a P-256 key, RS256 for an RSA key unless its entry says otherwise",
+        verified(add_key("RSA"), signer="RSA", algorithm="PS256"),
+        {
+            "sign with the algorithm of the configured key: ES256 for a P-256 key": verified(algorithm="ES256"),
+            "RS256 for an RSA key": verified(add_key("RSA"), signer="RSA", algorithm="RS256"),
+            "unless its entry says otherwise": verified(
+                lambda document: (add_key("RSA")(document), document["tokens"][0]["keys"][1].update(algorithm="PS256")), signer="RSA", algorithm="PS256"
+            ),
+        },
+    ),
+    Refusal(
+        "key_unknown",
+        "add the public key of the signing key under `keys:` in datasets.yaml, or sign with a key that stands there",
+        verify(lambda place: place.token(signer="other")),
+        {
+            "add the public key of the signing key under `keys:` in datasets.yaml": verify(lambda place: place.token(signer="other"), add_key("other")),
+            "sign with a key that stands there": verify(Place.token),
+        },
+    ),
+    Refusal(
+        "signature_invalid",
+        "sign with the private half of a configured key (`rowseal keys thumbprint` names both halves alike), and send the token unchanged",
+        verified(signer="other"),
+        {"sign with the private half of a configured key (`rowseal keys thumbprint` names both halves alike), and send the token unchanged": verified()},
+    ),
+    Refusal(
+        "token_expired",
+        "fetch a fresh token",
+        verify(lambda place: place.token(clock=lambda: time.time() - 3600)),
+        {"fetch a fresh token": verify(Place.token)},
+    ),
+    Refusal(
+        "token_not_yet_valid",
+        "set the clock of the signing server right, or raise `leeway`",
+        verified(nbf=lambda: int(time.time()) + 300),
+        {
+            "set the clock of the signing server right": verified(nbf=lambda: int(time.time())),
+            "raise `leeway`": verified(tokens(leeway="10m"), nbf=lambda: int(time.time()) + 300),
+        },
+    ),
+    Refusal(
+        "expiry_missing",
+        "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)",
+        verified(exp=...),
+        {
+            "`expires` (ISO 8601 with an offset)": verified(exp=..., expires=lambda: at(10).isoformat()),
+            "`exp` (a number)": verified(exp=lambda: int(time.time()) + 600),
+        },
+    ),
+    Refusal(
+        "lifetime_too_long",
+        "sign with a shorter life (some signers count minutes as days), or raise `max_lifetime`",
+        verified(exp=lambda: int(time.time()) + 20 * 86_400),
+        {
+            "sign with a shorter life (some signers count minutes as days)": verified(exp=lambda: int(time.time()) + 20 * 60),
+            "raise `max_lifetime`": verified(tokens(max_lifetime="30d"), exp=lambda: int(time.time()) + 20 * 86_400),
+        },
+    ),
+    Refusal("token_kind", KIND, lambda place: place.gate().verify(place.tokens()["dashboardAccessToken"]), {KIND: verify(Place.token)}),
+    Refusal("token_kind", DASHBOARD, lambda place: place.gate().verify_dashboard(place.token()), {DASHBOARD: of_dashboards()}),
+    Refusal(
+        "token_kind",
+        "send the value of its member `dataAccessToken`",
+        verify(lambda place: json.dumps(place.tokens())),
+        {"send the value of its member `dataAccessToken`": verify(lambda place: json.loads(json.dumps(place.tokens()))["dataAccessToken"])},
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign with the claims in docs/reference/claims.md",
+        verified(secureFilters=...),
+        {"sign with the claims in docs/reference/claims.md": documented},
+    ),
+    Refusal(
+        "claim_invalid",
+        'sign the string `"*"` itself to grant every dataset',
+        verified(dataSetIds=["*"]),
+        {'sign the string `"*"` itself to grant every dataset': verified(dataSetIds="*")},
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign `exp` in seconds since 1970, not in milliseconds",
+        verified(exp=lambda: (int(time.time()) + 600) * 1000),
+        {"sign `exp` in seconds since 1970, not in milliseconds": verified()},
+    ),
+    Refusal(
+        "claim_invalid",
+        "end it with `Z`, or with an offset like `+01:00`",
+        verified(expires=lambda: at(10).replace(tzinfo=None).isoformat()),
+        {
+            "end it with `Z`": verified(expires=lambda: at(10).replace(tzinfo=None).isoformat() + "Z"),
+            "with an offset like `+01:00`": verified(expires=lambda: at(70).replace(tzinfo=None).isoformat() + "+01:00"),
+        },
+    ),
+    Refusal(
+        "claim_invalid",
+        "`dataSets` is the claim of 2022: sign the ids as `dataSetIds`",
+        verified(dataSetIds=..., dataSets=["orders"]),
+        {"`dataSets` is the claim of 2022: sign the ids as `dataSetIds`": verified(dataSetIds=["orders"])},
+    ),
+    Refusal(
+        "claim_invalid",
+        "a filter signed by itself is of 2022: sign `dataSetIds` and `secureFilters` in one token",
+        verified(dataSetIds=..., secureFilters=..., filter=OWN[0][0]),
+        {"a filter signed by itself is of 2022: sign `dataSetIds` and `secureFilters` in one token": verified(secureFilters={"orders": OWN})},
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign `accessType` as `standard`, or as `admin` for who manages dashboards",
+        of_dashboards(accessType="owner"),
+        {"sign `accessType` as `standard`": of_dashboards(accessType="standard"), "as `admin` for who manages dashboards": of_dashboards(accessType="admin")},
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign `scope` as `read` or `read_write`",
+        of_dashboards(scope="write"),
+        {"sign `scope` as `read`": of_dashboards(scope="read"), "`read_write`": of_dashboards(scope="read_write")},
+    ),
+    Refusal("claim_invalid", "sign the project as `projectId`", of_dashboards(projectId=...), {"sign the project as `projectId`": of_dashboards()}),
+    Refusal(
+        "claim_invalid",
+        "sign the host application's own name of the person as `userReference`",
+        of_dashboards(userReference=...),
+        {"sign the host application's own name of the person as `userReference`": of_dashboards(userReference="user 7")},
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign `dashboardId` as such a string, or leave it out",
+        of_dashboards(dashboardId=""),
+        {"sign `dashboardId` as such a string": of_dashboards(dashboardId="dsh_1"), "leave it out": of_dashboards(dashboardId=...)},
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign 1 to 1000 ids of at most 256 characters, or leave `parentDashboardIds` out",
+        of_dashboards(parentDashboardIds=[]),
+        {
+            "sign 1 to 1000 ids of at most 256 characters": of_dashboards(parentDashboardIds=["dsh_1"]),
+            "leave `parentDashboardIds` out": of_dashboards(parentDashboardIds=...),
+        },
+    ),
+    Refusal(
+        "issuer_refused",
+        "sign as `iss`, `aud` or `projectId` what datasets.yaml demands by `issuer`, `audience` or `project_id`",
+        verified(tokens(issuer="shop", audience="rowseal", project_id="prj_1"), projectId="prj_2"),
+        {
+            "sign as `iss`, `aud` or `projectId` what datasets.yaml demands by `issuer`, `audience` or `project_id`": verified(
+                tokens(issuer="shop", audience="rowseal", project_id="prj_1"), iss="shop", aud="rowseal", projectId="prj_1"
+            )
+        },
+    ),
+    Refusal(
+        "issuer_refused",
+        "set `audience`, or sign without `aud`; a login's id token is no data access token",
+        verified(aud="rowseal"),
+        {
+            "set `audience`": verified(tokens(audience="rowseal"), aud="rowseal"),
+            "sign without `aud`; a login's id token is no data access token": verified(),
+        },
+    ),
+    Refusal(
+        "filters_malformed",
+        "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md",
+        verified(secureFilters={"orders": [[]]}),
+        {"write a list of AND-groups of {field, op, value}; see docs/reference/operators.md": verified(secureFilters={"orders": OWN})},
+    ),
+    Refusal(
+        "filters_malformed",
+        "sign filters for each dataset by its id",
+        verified(dataSetIds="*", secureFilters={"*": OWN}),
+        {"sign filters for each dataset by its id": verified(dataSetIds="*", secureFilters={"orders": OWN, "customers": OWN, "salaries": OWN})},
+    ),
+)
