@@ -112,7 +112,7 @@ QUERIES: Final = (
         posted({"sql": "SELECT order_id FROM orders WHERE amount > :least", "params": {"least": 1}}),
     ),
     refused("sql_empty", "send one SELECT", asked(" "), asked("SELECT 1 AS n")),
-    refused("sql_not_one_select", "send one SELECT; no other statement, no second one", asked("DROP TABLE orders"), asked("SELECT 1 AS n")),
+    refused("sql_not_one_select", "send one SELECT; no other statement, no second one", asked("SELECT 1 AS n; SELECT 2 AS n"), asked("SELECT 1 AS n")),
     refused("sql_syntax", "check the SQL against the database's dialect", asked("SELECT FROM WHERE"), asked("SELECT order_id FROM orders")),
     refused("sql_character", "remove control and invisible characters", asked("SELECT 1\u200b AS n"), asked("SELECT 1 AS n")),
     Refusal(
@@ -127,9 +127,10 @@ QUERIES: Final = (
     refused(
         "construct_refused",
         "rewrite without it; see docs/reference/sql-subset.md",
-        asked("SELECT order_id FROM orders FOR UPDATE"),
-        asked("SELECT order_id FROM orders"),
+        asked("SELECT order_id FROM orders WHERE region MATCH 'E'"),
+        asked("SELECT order_id FROM orders WHERE region LIKE 'E%'"),
     ),
+    refused("construct_refused", "leave it out: a query only reads", asked("SELECT order_id FROM orders FOR UPDATE"), asked("SELECT order_id FROM orders")),
     refused(
         "construct_refused",
         "write parameters as `:name`",
