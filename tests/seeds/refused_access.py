@@ -1,16 +1,20 @@
-"""Every refusal of a dataset (403), and the cure that its hint names."""
+"""Every refusal of a dataset or of a right (403), and the cure that its hint names."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Final
 
+import httpx
+
 from asgi import Answer, ask
 from cures import Action, Refusal
-from place import OWN, Place
+from place import OWN, Place, public_pem
+from rowseal.app import create_app
 from rowseal.rewrite import Rewrite
 
-__all__ = ["ACCESS", "Change", "asked", "dataset", "posted"]
+__all__ = ["ACCESS", "Change", "asked", "dataset", "posted", "served"]
 
 IDS: Final = "SELECT order_id FROM orders"
 Change = Any
@@ -43,6 +47,23 @@ def posted(body: Any, path: str = "/naive", *, method: str = "POST", query: byte
     return act
 
 
+def served(path: str, *, method: str = "POST", change: Change = None, signer: str = "shop", development: bool = False) -> Action:
+    """Ask the stand-alone gateway; `development` as with `--development`."""
+
+    async def talk(place: Place) -> Answer:
+        app = create_app(place.gate(change), development=development)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+            body = {"json": {"sql": IDS}} if method == "POST" else {}
+            answer = await client.request(method, path, headers={"Authorization": f"Bearer {place.token(signer=signer)}"}, **body)
+        return Answer(answer.status_code, [*answer.headers.items()], answer.content)
+
+    return lambda place: asyncio.run(talk(place))
+
+
+def desk(document: Any) -> None:
+    document["tokens"][0]["keys"].append({"id": "desk", "public_key": public_pem("desk"), "development": True})
+
+
 def user(value: Any, field: str = "user_id", op: str = "=") -> dict[str, Any]:
     return {"orders": [[{"field": field, "op": op, "value": value}]]}
 
@@ -59,6 +80,25 @@ def development(document: Any) -> None:
 
 
 ACCESS: Final = (
+    Refusal(
+        "development_refused",
+        "sign with another key, or start the server with `--development`",
+        served("/v1/query", change=desk, signer="desk"),
+        {
+            "sign with another key": served("/v1/query", change=desk),
+            "start the server with `--development`": served("/v1/query", change=desk, signer="desk", development=True),
+        },
+    ),
+    Refusal(
+        "explain_closed",
+        "ask the operator, who may write `explain: true` at the key in datasets.yaml",
+        served("/v1/explain"),
+        {
+            "ask the operator, who may write `explain: true` at the key in datasets.yaml": served(
+                "/v1/explain", change=lambda document: document["tokens"][0]["keys"][0].update(explain=True)
+            )
+        },
+    ),
     Refusal(
         "dataset_unknown",
         "read a dataset that the token grants, or sign a token that grants this one",

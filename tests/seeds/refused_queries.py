@@ -15,7 +15,7 @@ from cures import Action, Refusal
 from place import OWN, Place
 from rowseal import errors
 from rowseal.engine import seal
-from seeds.refused_access import asked, posted
+from seeds.refused_access import asked, posted, served
 
 __all__ = ["QUERIES"]
 
@@ -111,6 +111,8 @@ QUERIES: Final = (
         posted({"sql": "SELECT order_id FROM orders WHERE amount > :least", "params": [1]}),
         posted({"sql": "SELECT order_id FROM orders WHERE amount > :least", "params": {"least": 1}}),
     ),
+    refused("path_unknown", "GET /openapi.json, which lists the paths", served("/v1/queries"), served("/openapi.json", method="GET")),
+    refused("method_refused", "use the method that the `Allow` header names", served("/v1/query", method="GET"), served("/v1/query", method="POST")),
     refused("sql_empty", "send one SELECT", asked(" "), asked("SELECT 1 AS n")),
     refused("sql_not_one_select", "send one SELECT; no other statement, no second one", asked("SELECT 1 AS n; SELECT 2 AS n"), asked("SELECT 1 AS n")),
     refused("sql_syntax", "check the SQL against the database's dialect", asked("SELECT FROM WHERE"), asked("SELECT order_id FROM orders")),
