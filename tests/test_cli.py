@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from rowseal import Gate, Signer, cli
 from rowseal.claims import KeyFacts
 from rowseal.cli import commands, inspect, terminal
+from rowseal.engine import Result
+from rowseal.gate import Access
 from rowseal.keys import read_public_keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -581,6 +583,43 @@ def test_validate_lists_every_problem_of_every_file_with_its_place(place: Path) 
     as_json = run("validate", "bad.yaml", "--json")
     assert (as_json.status, as_json.err) == (1, "")
     assert [problem["line"] for problem in as_json.json["problems"]] == [1, CONFIGURATION.count("\n")]
+
+
+# --- demo ----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_answers_two_tenants_and_no_attack_brings_anything() -> None:
+    ran = run("demo")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.count("nothing of anybody else") == 5
+    assert "LEAKED" not in ran.out
+    assert "FORBIDDEN" not in ran.out
+    shown = run("demo", "--json").json
+    assert shown["held"] is True
+    assert [{row[0] for row in rows} for rows in shown["answers"].values()] == [{1}, {2}]
+    assert [len(attack["got"]) for attack in shown["attacks"]] == [1, 1, 1, 2, 2]
+
+
+def test_the_demo_can_say_that_an_attack_got_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the guard's filter everything comes out, and is seen."""
+    every = Result(columns=("tenant", "note"), rows=[(1, "thanks"), (3, "FORBIDDEN note")], truncated=False)
+    monkeypatch.setattr(Access, "execute", lambda *_: every)
+    ran = run("demo")
+    assert ran.status == 1
+    assert ran.out.count("LEAKED") == 4  # and the forged tokens are refused all the same
+    assert "the demo failed" in ran.err
+
+
+def test_the_demo_leaves_nothing_unless_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run("demo").status == 0
+    assert list(tmp_path.iterdir()) == []
+    assert run("demo", "--keep", "shop").status == 0
+    assert {path.name for path in Path("shop").iterdir()} == {"datasets.yaml", "shop.db", "vizzly-private.pem", "vizzly-public.pem"}
+    assert run("validate", "shop/datasets.yaml").status == 0
+    assert run("lint", "--config", "shop/datasets.yaml", "--strict", "--accept", "undeclared_columns").status == 0
+    assert "exists already" in run("demo", "--keep", "shop").err
 
 
 # --- explain and query ---------------------------------------------------------------------------------------------------------------------

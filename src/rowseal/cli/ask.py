@@ -16,7 +16,7 @@ from rowseal.errors import Refused
 from rowseal.explain import Origin
 from rowseal.gate import Access, Gate
 
-__all__ = ["explain", "query"]
+__all__ = ["explain", "query", "secured_lines", "table_lines"]
 
 _PARTS: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|[^'"(),]+|.""", re.DOTALL)
 
@@ -46,7 +46,7 @@ def explain(options: Options, terminal: Terminal) -> int:
     if not reads:
         terminal.say("reads  no dataset")
     terminal.say(f"\nsecured for {explained['dialect']}:")
-    for line in _lines(explained["sql"]):
+    for line in secured_lines(explained["sql"]):
         terminal.say(f"  {line}")
     if explained["binds"]:
         terminal.say("\nbinds (their values are withheld):")
@@ -69,7 +69,7 @@ def query(options: Options, terminal: Terminal) -> int:
         terminal.say(written.decode("utf-8", "surrogatepass"))
         return OK
     if not (terminal.out.isatty() and _rich_table(result, terminal)):
-        for line in _plain_table(result):
+        for line in table_lines(result):
             terminal.say(line)
     terminal.note(f"{len(result.rows)} row{'' if len(result.rows) == 1 else 's'}")
     if result.truncated:
@@ -91,7 +91,7 @@ def _access(gate: Gate, options: Options, terminal: Terminal) -> Access:
     return gate.verify(terminal.token(options.token), from_body=True)
 
 
-def _lines(sql: str) -> list[str]:
+def secured_lines(sql: str) -> list[str]:
     """The secured text as it is, with a line for each guard, each CTE and the body. Only blanks between those are replaced."""
     if not sql.startswith("WITH "):
         return [sql]
@@ -143,7 +143,7 @@ def _right(result: Result) -> list[bool]:
     ]
 
 
-def _plain_table(result: Result) -> Iterator[str]:
+def table_lines(result: Result) -> Iterator[str]:
     """Aligned text without a frame, for pipes and for terminals without `rich`."""
     cells = [[readable(name) for name in result.columns], *([_cell(value) for value in row] for row in result.rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(result.columns))]

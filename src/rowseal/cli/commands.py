@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from rowseal.cli.ask import explain, query
+from rowseal.cli.demo import demo
 from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
 from rowseal.cli.lint import lint
@@ -65,6 +66,14 @@ _ASKED: Final = (
 )
 
 COMMANDS: Final = (
+    Command(
+        "demo",
+        demo,
+        "Show it: a shop of three tenants, one question under two tokens, and five attacks.",
+        "Makes everything in a temporary folder, and removes it. Ends with exit status 1 if an attack brings anything.",
+        "rowseal demo",
+        (_option("--keep", about="make it in this new folder, and leave it there", metavar="DIR"), _JSON),
+    ),
     Command(
         "keys create",
         create,
