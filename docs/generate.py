@@ -9,37 +9,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
-from sqlglot import exp
+from typing import Final
 
 from docs import http_reference, json_schema, lint_page
-from docs.sql_examples import CONSTRUCTS, FUNCTIONS, NEVER, TYPES
+from docs.sql_page import GENERATED, sql_subset
 from rowseal import errors
-from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Limits, Storage
-from rowseal.claims import KeyFacts
 from rowseal.cli.commands import ABOUT, COMMANDS
-from rowseal.grants import Grant
-from rowseal.policy import Policy
-from rowseal.sql import admitted, sieve
-from rowseal.sql.admit import MAX_DEPTH, admit
-from rowseal.sql.checks import MAX_GROUPING_SETS, MAX_PADDED, MAX_PATTERN
-from rowseal.sql.dialects import DIALECTS
-from rowseal.sql.from_clause import MAX_READS, MAX_TABLES
-from rowseal.sql.names import DatasetLookup
-from rowseal.sql.secure import secure
-from rowseal.sql.witness import attest
 from rowseal.transport import problem
 
-__all__ = ["DATABASES", "PAGES", "examples", "refusals", "stale", "taken"]
+__all__ = ["PAGES", "refusals", "stale"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src" / "rowseal"
-DATABASES: Final = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
-_SPELLED: Final = {"sqlite": {"{schema}": "main", "{json}": "TEXT"}, "postgres": {"{schema}": "public", "{json}": "JSONB"}}
-PARAMETERS: Final = {"skip": 0, "region": "North"}
-_GENERATED: Final = "<!-- Written by docs/generate.py from {source}. Change that, then run `make docs`. -->\n"
 
 # --- errors ------------------------------------------------------------------------------------------------------------------------------
 
@@ -82,7 +63,7 @@ def refusals() -> Mapping[str, Mapping[str, str]]:
 
 def _errors() -> Iterator[str]:
     yield "# Errors\n"
-    yield _GENERATED.format(source="`errors.CODES`")
+    yield GENERATED.format(source="`errors.CODES`")
     yield (
         "Every refusal has a code.\nCodes are stable: match on them, not on the words.\n"
         "Over HTTP a refusal is a `problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)):\n"
@@ -122,158 +103,12 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-# --- SQL ---------------------------------------------------------------------------------------------------------------------------------
-
-
-def examples(database: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(what it shows, SQL, parameters) of every example, spelled for the database."""
-    for _, constructs in CONSTRUCTS:
-        yield from ((what, sql, _given(sql)) for what, sql in ((what, _spelled(sql, database)) for what, sql in constructs))
-    for _, calls in FUNCTIONS:
-        yield from ((call, _asking(call), {}) for call in _calls(calls))
-    yield from ((f"a cast to {kind}", _asking(_cast(kind)), {}) for kind in TYPES)
-
-
-def _calls(calls: str) -> list[str]:
-    return [" ".join(call.split()) for call in calls.split("|")]
-
-
-def _asking(call: str) -> str:
-    return " ".join(("SELECT", call, "AS x FROM orders", "GROUP BY region" if call.startswith("grouping") else "")).strip()
-
-
-def _cast(kind: str) -> str:
-    return f"CAST(NULL AS {kind})"
-
-
-def _given(sql: str) -> dict[str, Any]:
-    return {name: value for name, value in PARAMETERS.items() if f":{name}" in sql}
-
-
-def _spelled(sql: str, database: str) -> str:
-    for mark, word in _SPELLED[database].items():
-        sql = sql.replace(mark, word)
-    return sql
-
-
-def taken(sql: str, database: str, params: Mapping[str, Any] | None = None) -> str:
-    """The code with which rowseal refuses the query over the sample shop, or nothing where it takes it."""
-    policy, lookup = _bearer_of_all(database)
-    try:
-        parsed = admit(sql, params or {}, DIALECTS[database], Limits(), FunctionRules())
-        attest(secure(parsed, policy, lookup, Limits()), policy)
-    except errors.Refused as refusal:
-        return refusal.code
-    return ""
-
-
-@cache
-def _bearer_of_all(database: str) -> tuple[Policy, DatasetLookup]:
-    schema, moment, day = ("main", Storage.TEXT_TIMESTAMP, Storage.TEXT_DATE) if database == "sqlite" else ("public", Storage.TIMESTAMP, Storage.DATE)
-    stored = {FieldType.NUMBER: Storage.INTEGER, FieldType.STRING: Storage.TEXT, FieldType.DATE_TIME: moment, FieldType.DATE: day}
-    datasets = {}
-    for entry in yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))["datasets"]:
-        fields = [each for each in entry["fields"] if not each.get("hidden")]
-        declared = tuple(Field(each["id"], each["id"], each["id"], each["id"], FieldType(each["type"]), stored[FieldType(each["type"])]) for each in fields)
-        datasets[entry["id"]] = Dataset(entry["id"], entry["id"], entry["id"], schema, entry["table"], "table", public=True, fields=declared)
-    catalog = Catalog(dialect=database, database="", datasets=datasets)
-    grant = Grant(KeyFacts("docs", "vizzly"), None, {}, expires_at=0, digest="", claims={})
-    return Policy(grant, catalog), DatasetLookup(datasets, DIALECTS[database])
-
-
-def _require_cover(database: str) -> None:
-    """Every class of the closed world, and every function, is used by an example that is taken: none stays unsaid."""
-    used: set[object] = set()
-    for _, sql, params in examples(database):
-        tree = None if taken(sql, database, params) else admit(sql, params, DIALECTS[database], Limits(), FunctionRules()).tree
-        for node in tree.walk() if tree is not None else ():
-            used |= {type(node), str(node.this).lower() if isinstance(node, exp.Anonymous) else node.this if isinstance(node, exp.DataType) else type(node)}
-    unsaid = (admitted.NODES[database].keys() | admitted.FUNCTIONS[database].keys() | admitted.CASTS[database]) - used
-    # no function of SQLite takes a unit of time, and there the parser reads each float as a double
-    unsaid -= {exp.Var, exp.DType.FLOAT} if database == "sqlite" else set()
-    if unsaid:
-        raise SystemExit(f"{database}: docs/sql_examples.py has no example for {sorted(str(getattr(each, '__name__', each)) for each in unsaid)}")
-
-
-def _sql_subset() -> Iterator[str]:
-    for database in DATABASES:
-        _require_cover(database)
-    yield "# The SQL that rowseal accepts\n"
-    yield _GENERATED.format(source="`rowseal.sql.admitted` and `docs/sql_examples.py`")
-    yield (
-        "One `SELECT`, made of parts that are on a list.\nWhat is not on the list is refused, with the construct, the line and the column.\n"
-        "[Why a list](../decisions/0002-closed-world.md).\n\n"
-        "A query reads the datasets of its token under their `sql_name`, and the visible fields under theirs.\n"
-        "No other table and no other column has a name.\n"
-        "What each database takes is found out by asking, when this page is written; the tests run all that is taken.\n"
-    )
-    for heading, constructs in CONSTRUCTS:
-        yield f"## {heading}\n"
-        yield f"| construct | example | {' | '.join(DATABASES.values())} |\n|---|---|{'---|' * len(DATABASES)}"
-        for what, sql in constructs:
-            marks = " | ".join("no" if taken(_spelled(sql, name), name, _given(sql)) else "yes" for name in DATABASES)
-            shown = sql.replace("{schema}", "main").replace("{json}", "TEXT").replace("|", r"\|")
-            yield f"| {what.replace('|', chr(92) + '|')} | `{shown}` | {marks} |"
-        yield ""
-    yield "## Functions\n"
-    yield (
-        "`functions.allow` in [datasets.yaml](datasets-yaml.md#top-level) adds names to this list, `functions.deny` takes names away.\n"
-        "A name that you allow is yours to judge: it can do whatever the database lets it do.\n"
-    )
-    yield from _functions()
-    yield "## Casts\n"
-    for name, label in DATABASES.items():
-        yield f"- {label}: {', '.join(f'`{kind}`' for kind in TYPES if not taken(_asking(_cast(kind)), name))}"
-    yield "\n## Never\n"
-    yield "None of these is accepted on any database. The codes are explained in [errors](errors.md).\n"
-    yield f"| what | example | {' | '.join(DATABASES.values())} |\n|---|---|{'---|' * len(DATABASES)}"
-    for what, sql in NEVER:
-        codes = [taken(sql, name) for name in DATABASES]
-        if not all(codes):
-            raise SystemExit(f"accepted, though docs/sql_examples.py says never: {sql}")
-        yield f"| {what} | `{sql}` | {' | '.join(f'[`{code}`](errors.md#{code})' for code in codes)} |"
-    yield "\n## Bounds\n"
-    yield "Beyond one of these a query is refused with [`sql_too_complex`](errors.md#sql_too_complex).\n"
-    yield "| | at most |\n|---|---|"
-    limits = Limits()
-    bounds = {
-        "bytes of SQL (`limits.sql_bytes`)": limits.sql_bytes,
-        "parts of the syntax tree (`limits.nodes`)": limits.nodes,
-        "levels of brackets and `CASE`": sieve.MAX_NESTING,
-        "levels of brackets behind a type's name, and of `ARRAY[`": sieve.MAX_TYPED_NESTING,
-        "keywords and signs in a row": sieve.MAX_KEYWORD_RUN,
-        "joins": sieve.MAX_JOINS,
-        "levels of the syntax tree": MAX_DEPTH,
-        "bytes of a pattern of `LIKE`, `ILIKE` and `GLOB`": MAX_PATTERN,
-        "ways to group in one `GROUP BY`": MAX_GROUPING_SETS,
-        "characters to which `LPAD` and `RPAD` fill": MAX_PADDED,
-        "tables in one `FROM`": MAX_TABLES,
-        "reads of datasets, once every CTE is written out where it is named": MAX_READS,
-    }
-    yield from (f"| {what} | {most:,} |" for what, most in bounds.items())
-
-
-def _functions() -> Iterator[str]:
-    for heading, calls in FUNCTIONS:
-        where: dict[tuple[str, ...], list[str]] = {}
-        for call in _calls(calls):
-            databases = tuple(name for name in DATABASES if not taken(_asking(call), name))
-            if not databases:
-                raise SystemExit(f"docs/sql_examples.py shows a function that no database takes: {call}")
-            where.setdefault(databases, []).append(call)
-        yield f"**{heading}**\n"
-        for databases, named in sorted(where.items(), key=lambda each: -len(each[0])):
-            label = "both" if len(databases) > 1 else f"{DATABASES[databases[0]]} only"
-            yield f"- {label}: {', '.join(f'`{call}`' for call in named)}"
-        yield ""
-
-
 # --- the command line --------------------------------------------------------------------------------------------------------------------
 
 
 def _cli() -> Iterator[str]:
     yield "# The command line\n"
-    yield _GENERATED.format(source="`rowseal.cli.commands`")
+    yield GENERATED.format(source="`rowseal.cli.commands`")
     yield (
         f"{ABOUT}\n\n"
         "Facts go to standard output, sentences about them to standard error.\n"
@@ -306,8 +141,8 @@ PAGES: Final = {
     _REFERENCE / "cli.md": _cli,
     _REFERENCE / "errors.md": _errors,
     _REFERENCE / "http.md": http_reference.lines,
-    _REFERENCE / "sql-subset.md": _sql_subset,
     _REFERENCE / "lint.md": lint_page.lines,
+    _REFERENCE / "sql-subset.md": sql_subset,
     SOURCE / "catalog" / "datasets.schema.json": json_schema.lines,
 }
 

@@ -133,6 +133,8 @@ REFUSED = [
     (("postgres",), "SELECT MAX(amount ORDER BY id) FROM orders", "construct_refused"),
     (("postgres",), "SELECT CAST(region AS JSONB) @> '{}' || '[]' FROM orders", "construct_refused"),
     (("postgres",), "SELECT id FROM orders WHERE region LIKE ANY (ARRAY['%', 'x\\'])", "construct_refused"),
+    (("postgres",), "SELECT id FROM orders WHERE region LIKE ANY (ARRAY[region])", "construct_refused"),
+    (("postgres",), "SELECT o.id FROM orders AS o JOIN (SELECT '\\' AS p) AS q ON o.region LIKE ANY (ARRAY[q.p])", "construct_refused"),
     (BOTH, "SELECT id FROM orders WHERE region LIKE '%' || region", "construct_refused"),
     (BOTH, "SELECT id FROM orders WHERE region LIKE region || '!' ESCAPE '!'", "construct_refused"),
     (BOTH, f"SELECT id FROM orders WHERE region LIKE region || '{'%a' * 501}'", "sql_too_complex"),
@@ -177,6 +179,37 @@ def test_a_refusal_points_at_the_construct() -> None:
         secured("SELECT id\nFROM orders\nWHERE pg_sleep(1) IS NULL", policy("postgres"))
     assert refused.value.line == 3
     assert "pg_sleep" in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "hint"),
+    [
+        ("postgres", 'WITH o AS (SELECT id AS "userId" FROM orders) SELECT userId FROM o', 'write `"userId"`'),
+        ("postgres", 'SELECT id FROM orders WHERE region = "EU"', "`'EU'`"),
+        ("sqlite", 'SELECT id FROM orders WHERE region = "EU"', "`'EU'`"),
+        ("postgres", "SELECT nothing FROM orders", "use the fields"),
+        ("postgres", "SHOW TABLES", "the list of datasets"),
+        ("sqlite", "PRAGMA table_info(orders)", "the list of datasets"),
+        ("sqlite", "EXPLAIN SELECT 1", "send the SELECT alone"),
+        ("postgres", "SET search_path = x", "leave it out"),
+        ("postgres", "SELECT id FROM orders FOR UPDATE", "a query only reads"),
+    ],
+)
+def test_a_hint_is_about_what_was_written(dialect: str, sql: str, hint: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        secured(sql, policy(dialect))
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_a_hint_about_names_knows_visible_columns_only(dialect: str) -> None:
+    """`secret` is a hidden column: its name in another case is met like any other word."""
+    told = []
+    for name in ("SECRET", "NOTHER"):
+        with pytest.raises(QueryRefused, match="column_unknown") as refused:
+            secured(f"SELECT {name} FROM orders", policy(dialect))
+        told.append((refused.value.detail.replace(name, "x"), refused.value.hint))
+    assert told[0] == told[1]
 
 
 def outcome(sql: str, dialect: str) -> str:

@@ -21,7 +21,8 @@ from sqlalchemy import create_engine
 
 import servers
 from asgi import Front
-from docs import generate
+from docs import generate, sql_page
+from docs.sql_examples import INSTEAD
 from rowseal import Gate, Signer, errors
 from rowseal.claims import Claims, KeyFacts
 from rowseal.configuration import load
@@ -341,8 +342,8 @@ def test_the_sql_that_the_page_shows_runs_where_it_says(database: str, fixture: 
     """Every example that the page calls accepted is answered by the database; every other one is refused with the code that it names."""
     access: Access = request.getfixturevalue(fixture)
     wrong = []
-    for what, sql, params in generate.examples(database):
-        expected = generate.taken(sql, database, params)
+    for what, sql, params in sql_page.examples(database):
+        expected = sql_page.taken(sql, database, params)
         try:
             access.execute(sql, params)
             code = ""
@@ -350,6 +351,26 @@ def test_the_sql_that_the_page_shows_runs_where_it_says(database: str, fixture: 
             code = refusal.code
         if code != expected:
             wrong.append((what, sql, code, expected))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("database", "fixture"), [("sqlite", "sqlite"), pytest.param("postgres", "postgresql", marks=pytest.mark.postgres)])
+def test_what_a_refusal_says_to_write_instead_is_answered(database: str, fixture: str, request: pytest.FixtureRequest) -> None:
+    """The suggestion, word for word, is accepted and the database answers it."""
+    access: Access = request.getfixturevalue(fixture)
+    tried = [sql for databases, sql in INSTEAD if database in databases]
+    assert len(tried) >= 40
+    wrong = []
+    for sql in tried:
+        with pytest.raises(errors.Refused) as refused:
+            access.secure(sql)
+        hint, instead = sql_page.replacement(sql, database)
+        try:
+            access.execute(instead, {"region": "North"} if ":region" in instead else {})
+        except errors.Refused as refusal:
+            wrong.append((sql, instead, repr(refusal)))
+        if refused.value.hint != hint:
+            wrong.append((sql, hint, refused.value.hint))
     assert wrong == []
 
 
@@ -364,10 +385,10 @@ def test_the_operators_that_want_brackets_are_those_of_the_page() -> None:
     rows = _cells("docs/decisions/0005-operators-need-brackets.md", "| accepted | refused |")
     assert len(rows) > 5
     for accepted, refused in rows:
-        for database in generate.DATABASES:
-            assert generate.taken(_about(accepted), database) == ""
+        for database in sql_page.DATABASES:
+            assert sql_page.taken(_about(accepted), database) == ""
             expected = "" if "PostgreSQL" in refused and database == "sqlite" else "construct_refused"
-            assert generate.taken(_about(refused), database) == expected, refused
+            assert sql_page.taken(_about(refused), database) == expected, refused
 
 
 def _about(cell: str) -> str:

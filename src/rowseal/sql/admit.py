@@ -20,7 +20,7 @@ from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, Arguments
 from rowseal.sql.checks import CHECKS, check_call, check_pattern
-from rowseal.sql.cures import called, cure, is_construct, part, spoken
+from rowseal.sql.cures import TYPES, called, cure, is_construct, part, spoken, syntax_cure
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.parameters import bindable
 from rowseal.sql.place import position
@@ -53,7 +53,7 @@ def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: 
     if functions.deny:
         _refuse_denied(tokens, functions)
     tree = _parse(sql, tokens, dialect, limits)
-    found = _walk(tree, dialect, limits, functions)
+    found = _walk(tree, dialect, limits, functions, sql)
     bound = bindable({} if params is None else params, found.parameters, dialect)
     for pattern in found.patterns:
         check_pattern(pattern, bound)
@@ -66,7 +66,7 @@ def _parse(sql: str, tokens: list[Token], dialect: Dialect, limits: Limits) -> e
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, column = first.get("line"), first.get("col")
-        raise QueryRefused("sql_syntax", line=line, column=column) from error
+        raise QueryRefused("sql_syntax", hint=syntax_cure(sql, dialect), line=line, column=column) from error
     except RecursionError as error:
         raise QueryRefused("sql_too_complex", "the SQL nests too deeply") from error
     except (SqlglotError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
@@ -84,8 +84,8 @@ class _Found(NamedTuple):
     patterns: list[exp.Expr]
 
 
-def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: FunctionRules) -> _Found:
-    """Every node against the closed world."""
+def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: FunctionRules, sql: str = "") -> _Found:
+    """Every node against the closed world. `sql` is what the tree was parsed from, to say what stands there."""
     nodes, casts = NODES[dialect.name], CASTS[dialect.name]
     found = _Found([], set(), [])
     seen = found.nodes
@@ -98,7 +98,9 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
         kind = type(node)
         arguments = nodes.get(kind)
         if arguments is None:
-            arguments = _function(node, dialect, functions)
+            arguments = _function(node, dialect, functions, sql)
+        if kind is exp.Table and not isinstance(node.this, exp.Identifier):
+            raise _called_in_from(node.this, dialect, sql)
         if kind in CHECKS:
             CHECKS[kind](node)
         if kind is exp.Placeholder:
@@ -106,7 +108,9 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
         elif kind in (exp.Like, exp.ILike, exp.Glob):
             found.patterns.append(node)
         elif kind is exp.DataType and node.this not in casts:
-            raise QueryRefused("construct_refused", "casts to this type are not accepted", **position(node.parent or node))
+            name = node.this.name if isinstance(node.this, exp.DType) else ""
+            hint = TYPES[dialect.name].get(name)
+            raise QueryRefused("construct_refused", f"casts to `{name.lower() or 'this type'}` are not accepted", hint=hint, **position(node.parent or node))
         binds = kind in OPERATORS
         deeper = depth if kind in (exp.And, exp.Or) else depth + 1  # long conditions are written without recursion
         for name, value in node.args.items():
@@ -130,7 +134,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
     return found
 
 
-def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules) -> Arguments:
+def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules, sql: str) -> Arguments:
     """The arguments that a function may have, or a refusal. `functions.deny` wins over everything, `functions.allow` adds names."""
     if not isinstance(node, exp.Func):
         raise QueryRefused("construct_refused", f"`{spoken(node, dialect)}` is not accepted", hint=cure(node, dialect), **position(node))
@@ -149,9 +153,28 @@ def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules) -> Arg
     elif known is not None:
         check_call(node)
     if arguments is None or functions.deny.intersection(names):
+        names = _written(node, sql) + names
         what = f"the function `{names[0]}`" if names and not is_construct(node) else f"`{spoken(node, dialect)}`"
         raise QueryRefused("function_refused", f"{what} is not accepted", hint=cure(node, dialect, names), **position(node))
     return arguments
+
+
+def _called_in_from(node: object, dialect: Dialect, sql: str) -> QueryRefused:
+    if not isinstance(node, exp.Expr):
+        return QueryRefused("construct_refused", "a table without a name is not accepted")
+    names = _written(node, sql) + (called(node, dialect) if isinstance(node, exp.Func) else [])
+    if isinstance(node, exp.Anonymous):
+        names.append(ascii_lower(str(node.this)))
+    return QueryRefused("construct_refused", "a function in FROM is not accepted", hint=cure(node, dialect, names), **position(node))
+
+
+def _written(node: exp.Expr, sql: str) -> list[str]:
+    """What the function is called where it stands: the parser has other names for some."""
+    start, end = node.meta.get("start"), node.meta.get("end")
+    if not (isinstance(start, int) and isinstance(end, int)):
+        return []
+    word = sql[start : end + 1]
+    return [ascii_lower(word)] if word.isidentifier() and sql[end + 1 :].lstrip().startswith("(") else []
 
 
 def _refuse_denied(tokens: list[Token], functions: FunctionRules) -> None:

@@ -14,6 +14,7 @@ from sqlglot import exp
 from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import TIME_UNITS
+from rowseal.sql.cures import NAMED, ORDERED
 from rowseal.sql.place import position
 from rowseal.sql.sieve import CONTROL
 
@@ -42,11 +43,6 @@ def _identifier(node: exp.Expr) -> None:
         raise QueryRefused("name_reserved", **position(node))
 
 
-def _table(node: exp.Expr) -> None:
-    if not isinstance(node.this, exp.Identifier):
-        raise QueryRefused("construct_refused", "a function in FROM is not accepted", **position(node))
-
-
 def _column(node: exp.Expr) -> None:
     if not isinstance(node.this, (exp.Identifier, exp.Star)):
         raise QueryRefused("construct_refused", **position(node))
@@ -63,7 +59,7 @@ def _literal(node: exp.Expr) -> None:
 
 def _placeholder(node: exp.Expr) -> None:
     if not isinstance(node.this, str) or not _PARAMETER.match(node.this):
-        raise QueryRefused("construct_refused", "a parameter of this form is not accepted", hint="write parameters as `:name`", **position(node))
+        raise QueryRefused("construct_refused", "a parameter of this form is not accepted", hint=NAMED, **position(node))
 
 
 def _var(node: exp.Expr) -> None:
@@ -82,12 +78,22 @@ def _count_of_rows(node: exp.Expr) -> None:
     value = node.args.get("expression") or node.args.get("count")
     if isinstance(value, exp.Placeholder) or (isinstance(value, exp.Literal) and str(value.this).isdigit() and not value.args.get("is_string")):
         return
-    raise QueryRefused("construct_refused", "LIMIT and OFFSET take a whole number or a parameter", **position(node))
+    raise QueryRefused(
+        "construct_refused",
+        "LIMIT, OFFSET and FETCH FIRST take a whole number or a parameter",
+        hint="write the number, or leave the clause out for all rows: `SELECT amount FROM orders ORDER BY amount LIMIT 10 OFFSET 5`",
+        **position(node),
+    )
 
 
 def _cte(node: exp.Expr) -> None:
     if not isinstance(node.this, exp.Query):
-        raise QueryRefused("construct_refused", "a CTE that is not a SELECT is not accepted", **position(node))
+        raise QueryRefused(
+            "construct_refused",
+            "a CTE that is not a SELECT is not accepted",
+            hint="a query only reads: `WITH o AS (SELECT amount FROM orders) SELECT amount FROM o`",
+            **position(node),
+        )
 
 
 def _group(node: exp.Expr) -> None:
@@ -123,7 +129,7 @@ def _frame(node: exp.Expr) -> None:
 
 def _order(node: exp.Expr) -> None:
     if node.args.get("this") is not None and not isinstance(node.parent, _ORDERED_WITHIN):
-        raise QueryRefused("construct_refused", "ORDER BY is accepted in STRING_AGG and ARRAY_AGG only, of all aggregates", **position(node))
+        raise QueryRefused("construct_refused", "ORDER BY is accepted in STRING_AGG and ARRAY_AGG only, of all aggregates", hint=ORDERED, **position(node))
 
 
 def _data_type(node: exp.Expr) -> None:
@@ -212,7 +218,6 @@ def _array(node: exp.Expr) -> None:
 # The few things about a node that its class and arguments do not say.
 CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.Identifier: _identifier,
-    exp.Table: _table,
     exp.Column: _column,
     exp.Literal: _literal,
     exp.Placeholder: _placeholder,
@@ -264,7 +269,8 @@ def check_pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
         if sum(len(part.encode(errors="replace")) for part in parts if part is not None) > MAX_PATTERN:
             raise QueryRefused("sql_too_complex", f"a pattern is longer than {MAX_PATTERN} bytes", **position(node))
         last = parts[-1]
-        if None in parts and not isinstance(pattern, exp.Column) and (not last or (type(node) is not exp.Glob and last.endswith(escape))):
+        listed = pattern is not node.args["expression"]  # of an array, the planner may know the values even where they come from a sub-query
+        if None in parts and (listed or not isinstance(pattern, exp.Column)) and (not last or (type(node) is not exp.Glob and last.endswith(escape))):
             raise QueryRefused(
                 "construct_refused",
                 "a pattern is a string, a parameter, a column, or such with a string at its end",

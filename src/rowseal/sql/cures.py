@@ -15,7 +15,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from rowseal.sql.dialects import Dialect
 
-__all__ = ["FIRST_WORDS", "TYPES", "called", "cure", "is_construct", "part", "spoken"]
+__all__ = ["FIRST_WORDS", "NAMED", "ORDERED", "TYPES", "called", "cure", "is_construct", "part", "spoken", "syntax_cure"]
 
 _RANKED: Final = (
     "number the rows in a sub-query: "
@@ -25,8 +25,12 @@ _PLAIN_STRING: Final = "write a string in single quotes, with a quote inside it 
 _PATTERN: Final = "write a pattern: `region LIKE 'N%'`"
 _LISTED: Final = "write the values as a table: `SELECT v.column1 FROM (VALUES ('North'), ('South')) AS v`"
 _SAMPLE: Final = "take the first rows in an order of your own: `SELECT amount FROM orders ORDER BY placed_at LIMIT 10`"
-_NAMED: Final = "write parameters as `:name` and send their values beside the SQL"
-_TOLD: Final = "send what the query depends on as a parameter, `:name`"
+NAMED: Final = "name the parameter, and send its value beside the SQL: `SELECT amount FROM orders WHERE region = :region`"
+_TOLD: Final = "send what the query depends on as a parameter: `SELECT amount FROM orders WHERE region = :region`"
+ORDERED: Final = (
+    "order the rows in a sub-query: `SELECT GROUP_CONCAT(o.region, ',') AS regions FROM (SELECT region FROM orders ORDER BY region LIMIT 100) AS o`"
+)
+_HAS_KEY: Final = "write `(CAST('{\"key\": 1}' AS JSONB) -> 'key') IS NOT NULL`"
 _BITS: Final = "compute with whole numbers: `amount % 2`"
 _JOINED: Final = "put texts together: `region || '!'`"
 
@@ -37,7 +41,7 @@ _FUNCTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("repeat", "space"), "write the text out: `'----'`"),
     **dict.fromkeys(("regexp_like", "regexp_i_like", "regexp_ilike", "similar_to", "regexp_matches", "regexp_match", "regexp_count"), _PATTERN),
     **dict.fromkeys(("regexp_replace", "translate", "overlay"), "replace plain text: `REPLACE(region, 'old', 'new')`"),
-    **dict.fromkeys(("date_add", "dateadd", "date_sub", "ts_or_ds_add"), ""),
+    **dict.fromkeys(("getdate", "sysdate", "curdate", "now", "localtimestamp", "sysdatetime"), "write `CURRENT_TIMESTAMP`"),
     **dict.fromkeys(("unnest", "explode"), _LISTED),
 }
 _BY_DATABASE: Final[Mapping[str, Mapping[str, str]]] = {
@@ -56,7 +60,10 @@ _BY_DATABASE: Final[Mapping[str, Mapping[str, str]]] = {
         "least": "write `MIN(amount, 1)`",
         "mod": "write `amount % 3`",
         "array_agg": "write `GROUP_CONCAT(region, ',')`",
-        **dict.fromkeys(("json_object", "json_array", "json_group_array", "json_group_object", "json_array_agg"), "write `GROUP_CONCAT(region, ',')`"),
+        **dict.fromkeys(
+            ("json_object", "json_array", "json_group_array", "json_group_object", "json_array_agg", "json_agg"), "write `GROUP_CONCAT(region, ',')`"
+        ),
+        **dict.fromkeys(("json_each", "json_tree"), "take one by its place: `JSON_EXTRACT('[1, 2]', '$[0]')`"),
         **dict.fromkeys(("logical_or", "bool_or", "every"), "conditions are numbers: `MAX(amount > 5)`"),
         **dict.fromkeys(("logical_and", "bool_and"), "conditions are numbers: `MIN(amount > 5)`"),
         **dict.fromkeys(
@@ -82,11 +89,14 @@ _BY_DATABASE: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("date", "datetime", "ts_or_ds_to_date", "timestamp"), "write `CAST(placed_at AS DATE)`"),
         **dict.fromkeys(("date_add", "dateadd", "date_sub", "make_interval", "ts_or_ds_add"), "add an interval: `placed_at + INTERVAL '1 day'`"),
         **dict.fromkeys(("format", "printf"), _JOINED),
-        "to_number": "write `CAST(region AS DECIMAL)`",
+        "to_number": "write `CAST('12.50' AS DECIMAL)`",
         "total": "write `COALESCE(SUM(amount), 0)`",
         **dict.fromkeys(("median", "quantile", "approx_quantile"), "write `PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY amount)`"),
-        **dict.fromkeys(("json_extract_path_text", "json_value", "json_query"), "write `CAST(region AS JSONB) ->> 'key'`"),
-        "localtimestamp": "write `CURRENT_TIMESTAMP`",
+        **dict.fromkeys(("json_extract_path_text", "json_value", "json_query"), "write `CAST('{\"key\": 1}' AS JSONB) ->> 'key'`"),
+        **dict.fromkeys(
+            ("json_agg", "jsonb_agg", "json_object", "json_build_object", "jsonb_build_object", "json_object_agg"), "write `STRING_AGG(region, ',')`"
+        ),
+        **dict.fromkeys(("json_array_elements", "jsonb_array_elements", "json_each", "jsonb_each"), "take one by its place: `CAST('[1, 2]' AS JSONB) -> 0`"),
         "collate": "leave COLLATE out, or compare `LOWER(region)`",
         **dict.fromkeys(
             ("generate_series", "generate_date_array"),
@@ -111,12 +121,12 @@ _CONSTRUCTS: Final[Mapping[type[exp.Expr], tuple[str, str]]] = {
     exp.BitwiseNot: ("~", _BITS),
     exp.BitwiseLeftShift: ("<<", "multiply: `amount * 2`"),
     exp.BitwiseRightShift: (">>", "divide: `amount / 2`"),
-    exp.JSONBContainsTopKey: ("the operator ?", "write `(CAST(region AS JSONB) -> 'key') IS NOT NULL`"),
-    exp.JSONBContainsAnyTopKeys: ("the operator ?|", "write `(CAST(region AS JSONB) -> 'key') IS NOT NULL`"),
-    exp.JSONBContainsAllTopKeys: ("the operator ?&", "write `(CAST(region AS JSONB) -> 'key') IS NOT NULL`"),
+    exp.JSONBContainsTopKey: ("the operator ?", _HAS_KEY),
+    exp.JSONBContainsAnyTopKeys: ("the operator ?|", _HAS_KEY),
+    exp.JSONBContainsAllTopKeys: ("the operator ?&", _HAS_KEY),
     exp.Dot: ("the field of a row", "write the alias and the column without brackets: `SELECT o.amount FROM orders AS o`"),
-    exp.Parameter: ("a parameter of this form", _NAMED),
-    exp.SessionParameter: ("a parameter of this form", _NAMED),
+    exp.Parameter: ("a parameter of this form", NAMED),
+    exp.SessionParameter: ("a parameter of this form", NAMED),
     exp.Heredoc: ("a dollar-quoted string", _PLAIN_STRING),
     exp.RawString: ("a raw string", _PLAIN_STRING),
     exp.ByteString: ("a string E'...'", _PLAIN_STRING),
@@ -131,7 +141,7 @@ _CONSTRUCTS: Final[Mapping[type[exp.Expr], tuple[str, str]]] = {
     exp.Delete: ("DELETE", "leave it out: a query only reads"),
     exp.Overlaps: ("OVERLAPS", "compare both ends: `placed_at >= '2026-01-01' AND placed_at < '2026-02-01'`"),
     exp.ArrayOverlaps: ("&&", "compare one by one: `region IN ('North', 'South')`"),
-    exp.PropertyEQ: (":=", _NAMED),
+    exp.PropertyEQ: (":=", NAMED),
     exp.Kwarg: ("an argument by name", "give the arguments in their order"),
 }
 _SQLITE_CONSTRUCTS: Final[Mapping[type[exp.Expr], tuple[str, str]]] = {
@@ -181,7 +191,9 @@ _PARTS: Final[Mapping[tuple[type[exp.Expr], str], tuple[str, str]]] = {
     (exp.Join, "using"): ("USING", "write ON"),
     (exp.Limit, "offset"): ("LIMIT with two numbers", "write `SELECT amount FROM orders ORDER BY amount LIMIT 10 OFFSET 5`"),
     (exp.CurrentTimestamp, "this"): ("CURRENT_TIMESTAMP with a precision", "write `CURRENT_TIMESTAMP`"),
-    (exp.GroupConcat, "order"): ("ORDER BY in an aggregate", "order a sub-query"),
+    (exp.Order, "this"): ("ORDER BY in an aggregate", ORDERED),
+    (exp.Greatest, "ignore_nulls"): ("GREATEST", "write `MAX(amount, 1)`"),
+    (exp.Least, "ignore_nulls"): ("LEAST", "write `MIN(amount, 1)`"),
     (exp.Group, "totals"): ("WITH TOTALS", "write ROLLUP"),
     (exp.Between, "symmetric"): ("BETWEEN SYMMETRIC", "put the smaller value first: `amount BETWEEN 1 AND 9`"),
 }
@@ -209,7 +221,7 @@ TYPES: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("BOOLEAN", "BOOL"), "conditions are numbers: `amount <> 0`"),
         **dict.fromkeys(("STRING", "NVARCHAR", "CLOB"), "write `CAST(amount AS TEXT)`"),
         **dict.fromkeys(("SIGNED", "UNSIGNED", "INT8", "INT4", "INT2"), "write `CAST(amount AS INTEGER)`"),
-        **dict.fromkeys(("JSON", "JSONB"), "JSON is text: `JSON_EXTRACT(region, '$.key')`"),
+        **dict.fromkeys(("JSON", "JSONB"), "JSON is text: `JSON_EXTRACT('{\"key\": 1}', '$.key')`"),
     },
     "postgres": {
         **dict.fromkeys(("MONEY", "NUMBER"), "write `CAST(amount AS NUMERIC)`"),
@@ -219,6 +231,7 @@ TYPES: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("DOUBLE", "FLOAT64"), "write `CAST(amount AS DOUBLE PRECISION)`"),
     },
 }
+_TOP: Final = re.compile(r"\s*SELECT\s+TOP\s", re.IGNORECASE)
 _CALLED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\(|\Z)")
 
 
@@ -231,6 +244,15 @@ def cure(node: exp.Expr, dialect: Dialect, names: Iterable[str] = ()) -> str | N
     if dialect.name == "sqlite" and type(node) in _SQLITE_CONSTRUCTS:
         return _SQLITE_CONSTRUCTS[type(node)][1]
     return _CONSTRUCTS[type(node)][1] if type(node) in _CONSTRUCTS else None
+
+
+def syntax_cure(sql: str, dialect: Dialect) -> str | None:
+    """The hint for SQL that cannot be parsed, where it looks like another database's."""
+    if "`" in sql and dialect.name == "postgres":
+        return 'write names in double quotes: `"amount"`'
+    if _TOP.match(sql):
+        return "write `SELECT amount FROM orders ORDER BY amount LIMIT 10`"
+    return _PATTERN if "~" in sql else None
 
 
 def is_construct(node: exp.Expr) -> bool:

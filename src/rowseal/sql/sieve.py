@@ -169,7 +169,12 @@ def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
             last, called = tokens[index - 1], opened.pop() if opened else ""
             # The parser turns the formats of these into others; what is no string here is refused where the tree is looked at.
             literal = last.token_type is TokenType.STRING
-            if called in _FORMATTED and (literal or called == "to_char") and not (literal and _kept(f"{called.upper()}(x, ", last.text, ")", dialect)):
+            if (
+                dialect.name == "postgres"
+                and called in _FORMATTED
+                and (literal or called == "to_char")
+                and not (literal and _kept(f"{called.upper()}(x, ", last.text, ")", dialect))
+            ):
                 raise _misread("construct_refused", f"`{called}` takes a literal format of common parts", _FORMATS, last)
         elif index + 1 < len(tokens):
             _refuse_following(token, *tokens[index + 1 : index + 3], in_cast=bool(opened) and opened[-1] == "cast", dialect=dialect)
@@ -181,7 +186,7 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
         if following.text.upper() not in _TYPES[dialect.name]:
             hint = TYPES[dialect.name].get(following.text.upper(), "use another name of the type, or another type")
             raise _misread("construct_refused", f"casts to `{following.text.lower()}` are not accepted", hint, following)
-    elif kind is TokenType.INTERVAL and literal:
+    elif kind is TokenType.INTERVAL and literal and dialect.name == "postgres":
         unit = third is not None and third.text.upper() in TIME_UNITS
         if not (_WHOLE.match(following.text) if unit else _kept("INTERVAL ", following.text.upper(), "", dialect)):
             raise _misread("construct_refused", "an interval of this form is not accepted", "write such as `placed_at + INTERVAL '3 days'`", following)
