@@ -300,7 +300,9 @@ class _Writer:
             case "function" if kind == "number":
                 return self.one((f"LENGTH({self.column(scope, 'text')})", f"({self.column(scope, 'number')} * 2)", f"-{self.column(scope, 'number')}"))
             case "function":
-                return self.one((f"UPPER({self.column(scope, 'text')})", f"({self.column(scope, 'text')} || '-' || {self.column(scope, 'text')})"))
+                text = self.column(scope, "text")
+                own = f"printf('%s-%d', {text}, LENGTH({text}))" if self.dialect == "sqlite" else f"LPAD({text}, 4, '.')"
+                return self.one((f"UPPER({text})", f"({text} || '-' || {self.column(scope, 'text')})", f"REPLACE({text}, 'EU', 'U')", own))
             case "scalar" if depth > 0:
                 return self.scalar(depth - 1, scope, kind)
             case "fails":
@@ -344,7 +346,9 @@ class _Writer:
     def aggregate(self, own: Sequence[Source], kind: str) -> str:
         # Only columns of its own query: an aggregate over outer columns alone would belong to the outer query.
         if kind == "text":
-            text = f"{self.one(('MIN', 'MAX'))}({self.column(own, 'text')})"
+            column = self.column(own, "text")
+            together = f"GROUP_CONCAT(DISTINCT {column})" if self.dialect == "sqlite" else f"STRING_AGG({column}, ',' ORDER BY {column} DESC)"
+            text = self.one((f"MIN({column})", f"MAX({column})", f"LENGTH({together})" if self.dialect == "sqlite" else together))
         else:
             column = self.column(own, "number")
             text = self.one(
@@ -375,7 +379,7 @@ class _Writer:
     def predicate(self, depth: int, scope: Sequence[Source]) -> str:
         kind = self.one(("number", "text"))
         column = self.column(scope, kind)
-        shape = self.one(("compare", "compare", "columns", "null", "in", "between", "like", "not", "both", "exists", "within", "fails", "fails"))
+        shape = self.one(("compare", "compare", "columns", "null", "in", "between", "like", "pattern", "not", "both", "exists", "within", "fails", "fails"))
         match shape:
             case "columns":
                 return f"{column} {self.one(('=', '<>', '<'))} {self.column(scope, kind)}"
@@ -387,6 +391,9 @@ class _Writer:
                 return f"{column} BETWEEN {self.operand(kind)} AND {self.literal(kind)}"
             case "like":
                 return f"{self.column(scope, 'text')} LIKE {_text(self.one(('%a%', 'EU', 'p%', '1_')))}"
+            case "pattern":
+                text = f"{self.column(scope, 'text')} COLLATE NOCASE" if self.dialect == "sqlite" and self.chance(30) else self.column(scope, "text")
+                return f"{text} LIKE {self.column(scope, 'text')} || {_text(self.one(('%', 'a%', '_')))}"
             case "not":
                 return f"NOT ({column} {self.one(('=', '>='))} {self.literal(kind)})"
             case "both" if depth > 0:
