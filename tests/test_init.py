@@ -22,6 +22,7 @@ from rowseal import cli
 from rowseal.configuration import load
 from sample_engine.shop import make_shop
 
+ROOT = Path(__file__).resolve().parents[1]
 NOW = 1_800_000_000.0
 
 
@@ -82,8 +83,13 @@ def three(said: str) -> list[str]:
 
 
 def follow(commands: list[str]) -> list[Ran]:
-    """Type them, as they stand."""
+    """The three of `init`."""
     assert [shlex.split(command)[1] for command in commands] == ["validate", "access-tokens", "query"]
+    return typed(commands)
+
+
+def typed(commands: list[str]) -> list[Ran]:
+    """Each command as it stands."""
     answers = []
     for command in commands:
         program, *words = shlex.split(command)
@@ -146,6 +152,25 @@ def test_the_way_through_a_parent_is_right_without_its_hash() -> None:
     assert [type(each).__name__ for each in loaded["lines"].secure_filters] == ["ConfigFilter", "ThroughFilter"]
     assert [len(loaded[name].secure_filters) for name in ("orders", "parts", "notes")] == [1, 1, 1]
     assert "`order_id` sounds like it" in text
+
+
+def test_the_page_leads_from_a_database_to_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/how-to/start-from-a-database.md, command by command, in the shop of the demo."""
+    page = (ROOT / "docs/how-to/start-from-a-database.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)).splitlines()
+    assert run("demo", "--keep", "first").status == 0
+    monkeypatch.chdir("first")
+    Path("datasets.yaml").unlink()
+    printed = run("init", "--database", "sqlite:///shop.db").out
+    Path("datasets.yaml").unlink()
+    assert [shlex.split(command)[1] for command in commands] == ["init", "validate", "lint", "access-tokens", "query"]
+    answers = typed(commands)
+    assert answers[-1].out.split()[-1] == "300"
+    assert commands[3] in [re.sub(r'("value": )[12]', r"\g<1>1", command) for command in three(printed)]
+    by_region = ("--secure-filters", '{"orders": [[{"field": "region", "op": "=", "value": "Coast"}]]}')
+    for more, code in (((), "filter_required"), (by_region, "guard_unmet")):
+        Path("tokens.json").write_text(run("access-tokens", "-p", "p", "-u", "u", "--data-set-ids", "orders", *more).out)
+        assert f"refused: {code}" in run("query", "--token", "@tokens.json", "SELECT COUNT(*) AS n FROM orders").err
 
 
 @pytest.mark.parametrize("screen", [False, True])
