@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -182,19 +186,49 @@ def test_a_key_that_cannot_sign_is_refused_in_one_sentence(text: Callable[[], st
     assert "\n" not in str(found.value)
 
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "keys.md"
+
+
+def fences(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def shell(folder: Path, lines: str) -> None:
+    """Run commands as the page shows them, with the `rowseal` of this checkout."""
+    for line in lines.strip().splitlines():
+        program, *arguments = shlex.split(line)
+        command = [sys.executable, "-m", "rowseal.cli"] if program == "rowseal" else [program]
+        subprocess.run([*command, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_page_s_own_pair_signs_and_verifies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/how-to/keys.md: the command, the three entries of datasets.yaml, the signer with its key from the environment."""
+    create, _ = fences("sh")
+    shell(place.folder, create)
+    monkeypatch.setenv("PARTNER_PUBLIC_KEY", public_pem("other"))
+    monkeypatch.setenv("VIZZLY_PUBLIC_KEYS", b64(json.dumps([public_pem("RSA")])))
+    monkeypatch.setenv("SHOP_PRIVATE_KEY", (place.folder / "shop-private.pem").read_text().replace("\n", "\\n"))
+    (entries,) = fences("yaml")
+    gate = place.gate(lambda document: document.update(yaml.safe_load(entries)))
+    (snippet,) = fences("python")
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "keys.md", "exec"), names)
+    tokens = names["signer"].generate_tokens(user_reference="u", project_id="p", data_set_ids=["orders"], secure_filters={"orders": OWN})
+    for token, by in ((tokens["dataAccessToken"], "shop-2026"), (place.token(signer="other"), "partner"), (place.token(signer="RSA"), "dashboards")):
+        access = gate.verify(token)
+        assert (access.grant.key.id, access.execute(IDS).rows) == (by, [(1,), (2,), (3,)])
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 def test_keys_that_openssl_makes_sign_and_verify(place: Place, tmp_path: Path) -> None:
-    """The two lines of docs/how-to/keys.md, and its cure for an encrypted key."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "shop-private.pem")
-    openssl("ec", "-in", "shop-private.pem", "-pubout", "-out", "shop-public.pem")
-    openssl("pkey", "-in", "shop-private.pem", "-aes256", "-passout", "pass:x", "-out", "locked.pem")
+    """Its two lines for OpenSSL, and its cure for an encrypted key."""
+    shell(tmp_path, fences("sh")[1])
+    shell(tmp_path, "openssl pkey -in shop-private.pem -aes256 -passout pass:x -out key.pem")
     with pytest.raises(KeyRefused, match="openssl pkey -in"):
-        Signer((tmp_path / "locked.pem").read_text())
-    openssl("pkey", "-in", "locked.pem", "-passin", "pass:x", "-out", "plain.pem")
+        Signer((tmp_path / "key.pem").read_text())
+    cure = re.search(r"`(openssl pkey -in key.pem -out plain.pem)`", PAGE.read_text(encoding="utf-8"))
+    assert cure is not None
+    shell(tmp_path, f"{cure[1]} -passin pass:x")
     gate = place.gate(lambda document: document["tokens"][0]["keys"][0].update(public_key=(tmp_path / "shop-public.pem").read_text()))
     for file in ("shop-private.pem", "plain.pem"):
         signer = Signer((tmp_path / file).read_bytes())
