@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -29,7 +29,7 @@ from rowseal.claims import KeyFacts
 from rowseal.errors import Misconfigured, Problem
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
 
-__all__ = ["Configuration", "database_url", "load"]
+__all__ = ["Configuration", "database_url", "load", "sources"]
 
 _FILE_BYTES: Final = 4_000_000
 _POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -80,6 +80,22 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     database = found[0].render_as_string(hide_password=False)
     privileged = document.engine.allow_privileged_role
     return Configuration(Catalog(dialect, database, MappingProxyType(datasets), limits, functions, privileged), token_rules, path)
+
+
+def sources(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """The files that `load` would read, as far as the file can be read at all; itself first."""
+    try:
+        content = yaml_text.parse(_file_text(path), Findings(str(path)), environ)
+    except (OSError, ValueError, Misconfigured):
+        return (path,)
+    folder = path.resolve().parent
+    tokens = content.get("tokens") if isinstance(content, dict) else None
+    keys = [key for entry in _dicts(tokens) for key in _dicts(entry.get("keys"))]
+    return (path, *(folder / key[name] for key in keys for name in ("public_key_file", "jwks_file") if isinstance(key.get(name), str)))
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _file_text(path: Path) -> str:

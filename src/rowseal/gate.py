@@ -29,6 +29,7 @@ from rowseal.engine import Result, Stop, to_json
 from rowseal.errors import AccessRefused, EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
 from rowseal.grants import Grant, read_grant
+from rowseal.keys import PublicKey
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
@@ -89,6 +90,11 @@ class Gate:
     def limits(self) -> Limits:
         """The budgets, which are the same for every connection."""
         return self._state.limits
+
+    @property
+    def keys(self) -> tuple[PublicKey, ...]:
+        """The public keys whose tokens are taken."""
+        return self._state.verifier.keys
 
     def reload(self) -> None:
         """Load the same file again, with its keys and databases, and swap everything at once. Blocks; call it in a thread.

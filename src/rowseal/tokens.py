@@ -64,6 +64,11 @@ class Verifier:
                         raise KeyRefused(f"two keys answer to the kid of the key `{key.facts.id}`: give them different ids and kids")
                     named.append(key)
 
+    @property
+    def keys(self) -> tuple[PublicKey, ...]:
+        """Every configured key."""
+        return tuple(key for keys in self._by_algorithm.values() for key in keys)
+
     def rules_of(self, claims: Claims) -> TokenRules:
         """The rules of the key that verified these claims; the token has no say in them."""
         return self._rules[claims.key.id]

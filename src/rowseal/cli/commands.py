@@ -14,6 +14,7 @@ from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
 from rowseal.cli.lint import lint
 from rowseal.cli.schema import schema
+from rowseal.cli.serve import serve
 from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
 from rowseal.cli.terminal import Options, Terminal
 from rowseal.cli.validate import validate
@@ -199,6 +200,21 @@ COMMANDS: Final = (
         "With every wall of the server: the same checks, limits and refusals.",
         """rowseal query --token @tokens.json 'SELECT COUNT(*) AS orders FROM orders WHERE amount > :least' --params '{"least": 1000}'""",
         _ASKED,
+    ),
+    Command(
+        "serve",
+        serve,
+        "Answer queries over HTTP, until Ctrl-C or SIGTERM.",
+        "Says on standard error what it serves; standard output has a line of JSON for each decision and each request.\n"
+        "SIGHUP loads the configuration again. A file that cannot be used changes nothing, and every problem is said.",
+        "rowseal serve --config datasets.yaml --port 8000 --reload",
+        (
+            _CONFIG,
+            _option("--host", about="the address to listen on (default: 127.0.0.1, which nobody else reaches)", metavar="ADDRESS", default="127.0.0.1"),
+            _option("--port", about="the port, 0 for any that is free (default: 8000)", metavar="PORT", type=int, default=8000),
+            _option("--reload", about="load the configuration again when it or a key file changes", action="store_true"),
+            _option("--development", about="take tokens of keys with `development: true` on other addresses than this machine's own", action="store_true"),
+        ),
     ),
 )
 

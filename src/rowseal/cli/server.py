@@ -1,0 +1,71 @@
+"""uvicorn around the gateway. Imported by `serve` alone: uvicorn is an extra."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from rowseal.app import create_app
+from rowseal.cli.serve import Reloader
+from rowseal.gate import Gate
+
+__all__ = ["run"]
+
+_GRACE_SECONDS = 5
+
+
+def run(gate: Gate, listener: socket.socket, *, development: bool, reloader: Reloader, started: Callable[[], None]) -> None:
+    """Answer on the socket until SIGINT or SIGTERM, then end what runs: within its own deadline, or a second signal's."""
+    config = uvicorn.Config(
+        create_app(gate, development=development),
+        log_config=None,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(gate.limits.seconds) + _GRACE_SECONDS,
+    )
+    reloader.start()
+    try:
+        _Server(config, reloader, started).run(sockets=[listener])
+    finally:
+        reloader.end()
+        reloader.join()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, reloader: Reloader, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._reloader = reloader
+        self._say = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._say()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end, SIGHUP loads again. Unlike uvicorn's own this does not raise the signal once more: what was asked is done."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wanted: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {signal.SIGINT: self.handle_exit, signal.SIGTERM: self.handle_exit}
+        if hasattr(signal, "SIGHUP"):
+            wanted[signal.SIGHUP] = self._reload
+        before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _reload(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._reloader.ask()

@@ -1,0 +1,215 @@
+"""`rowseal serve` as a program: what it says, how it ends, and how it takes another configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rowseal import cli
+from rowseal.configuration import sources
+from test_app import CONFIGURATION, ENDLESS, Place
+
+PRODUCTION = CONFIGURATION.replace("      - {id: trial, public_key_file: trial.pem, development: true}\n", "")
+
+
+class Program:
+    """A running `rowseal serve`."""
+
+    def __init__(self, place: Place, *arguments: str) -> None:
+        self.out, self.err = (place.folder / name for name in ("out.txt", "err.txt"))
+        with self.out.open("w") as out, self.err.open("w") as err:
+            command = [sys.executable, "-m", "rowseal.cli", "serve", "--port", "0", *arguments]
+            self.process = subprocess.Popen(command, cwd=place.folder, stdout=out, stderr=err)
+        self.until(lambda: "reload  " in self.said or self.process.poll() is not None)
+        found = re.search(r" on (http://\S+)", self.said)
+        self.url = found[1] if found else ""
+        self.headers = {"Authorization": f"Bearer {place.token()}"}
+
+    @property
+    def said(self) -> str:
+        return self.err.read_text()
+
+    @property
+    def logged(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.out.read_text().splitlines()]
+
+    def until(self, holds: Callable[[], bool], seconds: float = 30) -> None:
+        limit = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < limit, self.said
+            time.sleep(0.02)
+
+    def ask(self, sql: str) -> httpx.Response:
+        return httpx.post(f"{self.url}/v1/query", headers=self.headers, json={"sql": sql}, timeout=30)
+
+    @property
+    def epoch(self) -> int:
+        return int(httpx.get(f"{self.url}/readyz", timeout=30).json()["epoch"])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path, PRODUCTION)
+    yield made
+    made.gate.close()
+
+
+@contextmanager
+def running(place: Place, *arguments: str) -> Iterator[Program]:
+    program = Program(place, *arguments)
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.process.kill()
+        program.process.wait(30)
+    assert "Traceback" not in program.said
+
+
+def end(program: Program, number: signal.Signals = signal.SIGTERM) -> int:
+    program.process.send_signal(number)
+    return program.process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_what_it_serves_answers_logs_and_ends(place: Place, number: signal.Signals) -> None:
+    with running(place) as program:
+        assert "rowseal serves datasets.yaml on http://127.0.0.1:" in program.said
+        assert "  key      shop  ES256, explain\n" in program.said
+        assert "  dataset  orders  4 fields\n" in program.said
+        command = re.search(r"^try +(curl .*)$", program.said, re.MULTILINE)
+        assert command is not None
+        tried = subprocess.run(command[1], shell=True, capture_output=True, check=True, env={**os.environ, "TOKEN": program.headers["Authorization"][7:]})
+        assert json.loads(tried.stdout)["datasets"][0]["id"] == "orders"
+        assert program.ask("SELECT COUNT(*) AS n FROM products").json()["rows"] == [[4]]
+        secret = "http-secret-4711"
+        assert httpx.get(f"{program.url}/healthz?access_token={secret}").status_code == 200
+        assert end(program, number) == 0
+        assert program.said.endswith("rowseal has ended\n")
+        decided = [line for line in program.logged if line["log"] == "decision"]
+        requested = [line for line in program.logged if line["log"] == "request"]
+        assert [(line["code"], line["key"]) for line in decided] == [("allowed", "shop")] * 2
+        assert [(line["method"], line["path"], line["status"]) for line in requested] == [
+            ("GET", "/v1/datasets", 200),
+            ("POST", "/v1/query", 200),
+            ("GET", "/healthz", 200),
+        ]
+        assert secret not in program.out.read_text() + program.said
+
+
+@pytest.mark.slow
+def test_it_ends_what_runs_before_it_ends_itself(place: Place) -> None:
+    """A query that is running when the signal comes is answered, or cut by its own deadline; new ones are not taken."""
+    (place.folder / "datasets.yaml").write_text(PRODUCTION.replace("seconds: 20", "seconds: 2"))
+    with running(place) as program, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(program.ask, ENDLESS)
+        time.sleep(1.0)
+        assert not asked.done()
+        assert end(program) == 0
+        assert asked.result().json()["code"] == "timed_out"
+
+
+@pytest.mark.slow
+def test_a_changed_file_or_key_is_loaded_and_a_bad_one_changes_nothing(place: Place) -> None:
+    file = place.folder / "datasets.yaml"
+    with running(place, "--reload") as program:
+        assert program.epoch == 1
+        file.write_text(PRODUCTION.replace("{id: products, table: products", "{id: goods, table: products"))
+        program.until(lambda: "loaded again, epoch 2" in program.said)
+        assert program.epoch == 2
+        assert program.ask("SELECT COUNT(*) AS n FROM goods").json()["rows"] == [[4]]
+        file.write_text(PRODUCTION.replace("table: products", "table: nothing").replace("type: date_time", "type: moment"))
+        program.until(lambda: "not loaded; the configuration of before stays (epoch 2)" in program.said)
+        assert re.search(r"datasets\.yaml:17:\d+: datasets\[0\]\.fields\[3\]\.type: must be one of", program.said, re.MULTILINE)
+        assert program.ask("SELECT COUNT(*) AS n FROM goods").json()["rows"] == [[4]]
+        file.write_text(PRODUCTION)
+        program.until(lambda: "loaded again, epoch 3" in program.said)
+        assert program.ask("SELECT COUNT(*) AS n FROM products").status_code == 200
+        # another key in the same file: the old one's tokens end
+        (place.folder / "shop.pem").write_bytes((place.folder / "trial.pem").read_bytes())
+        program.until(lambda: "loaded again, epoch 4" in program.said)
+        assert program.ask("SELECT COUNT(*) AS n FROM products").json()["code"] == "key_unknown"
+        assert end(program) == 0
+
+
+@pytest.mark.slow
+def test_a_signal_loads_again_also_without_watching(place: Place) -> None:
+    with running(place) as program:
+        program.process.send_signal(signal.SIGHUP)
+        program.until(lambda: "loaded again, epoch 2" in program.said)
+        assert program.epoch == 2
+        assert end(program) == 0
+
+
+@pytest.mark.slow
+def test_development_keys_stay_at_home(place: Place) -> None:
+    file = place.folder / "datasets.yaml"
+    file.write_text(CONFIGURATION)
+    with running(place, "--host", "0.0.0.0") as program:
+        assert program.process.wait(30) == 1
+        assert "the development key `trial`" in program.said
+        assert "`--development`" in program.said
+    with running(place, "--host", "0.0.0.0", "--development") as program:
+        assert end(program) == 0
+    with running(place, "--host", "localhost") as program:
+        program.headers = {"Authorization": f"Bearer {place.token('trial', filters={})}"}
+        assert program.ask("SELECT x FROM secrets").json()["rows"] == [[4711]]
+        assert end(program) == 0
+    file.write_text(PRODUCTION)
+    with running(place, "--host", "0.0.0.0", "--reload") as program:
+        file.write_text(CONFIGURATION)
+        program.until(lambda: "tokens of the development key `trial` are refused" in program.said)
+        program.url = program.url.replace("0.0.0.0", "127.0.0.1")
+        program.headers = {"Authorization": f"Bearer {place.token('trial', filters={})}"}
+        assert program.ask("SELECT x FROM secrets").json()["code"] == "development_refused"
+        assert end(program) == 0
+
+
+# --- what cannot be served -----------------------------------------------------------------------------------------------------------------
+
+
+def serve(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = cli.run(["serve", *arguments], out=sys.stdout, err=sys.stderr, stdin=sys.stdin, clock=time.time)
+    return status, capsys.readouterr().err
+
+
+def test_what_cannot_be_served_is_a_sentence(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(place.folder)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert serve(capsys, "--port", port) == (1, f"rowseal: port {port} of `127.0.0.1` is in use: end what listens there, or choose another with `--port`\n")
+    assert serve(capsys, "--port", "70000") == (1, "rowseal: `--port 70000` is no port: write a number from 0 to 65535\n")
+    assert serve(capsys, "--host", "no.such.host.invalid") == (
+        1,
+        "rowseal: `no.such.host.invalid` is no address of this machine: write such as `--host 127.0.0.1`\n",
+    )
+    status, said = serve(capsys, "--port", "0", "--config", "absent.yaml")
+    assert (status, "absent.yaml:1:1: cannot be read" in said) == (1, True)
+    monkeypatch.setitem(sys.modules, "rowseal.cli.server", None)
+    assert serve(capsys, "--port", "0") == (1, "rowseal: `rowseal serve` needs uvicorn: install it with `pip install 'rowseal[serve]'`\n")
+
+
+def test_the_files_that_are_watched_are_those_that_are_loaded(place: Place) -> None:
+    file = place.folder / "datasets.yaml"
+    assert sources(file) == (file, place.folder / "shop.pem", place.folder / "plain.pem")
+    file.write_text(PRODUCTION.replace("shop.pem", '"${KEY:-x}.pem"'))
+    assert sources(file, environ={"KEY": "shop"})[1] == place.folder / "shop.pem"
+    for text in ("tokens: 1", "tokens: [1]", "tokens: [{keys: [1, {public_key_file: 2}]}]", "[", "", "- 1"):
+        file.write_text(text)
+        assert sources(file) == (file,)
+    file.unlink()
+    assert sources(file) == (file,)
