@@ -135,9 +135,9 @@ QUERIES: Final = (
     refused("construct_refused", "leave it out: a query only reads", asked("SELECT order_id FROM orders FOR UPDATE"), asked("SELECT order_id FROM orders")),
     refused(
         "construct_refused",
-        "write parameters as `:name`",
-        asked("SELECT order_id FROM orders WHERE amount > ?"),
-        asked("SELECT order_id FROM orders WHERE amount > :least", {"least": 1}),
+        "name the parameter, and send its value beside the SQL: `SELECT amount FROM orders WHERE region = :region`",
+        asked("SELECT amount FROM orders WHERE region = ?"),
+        asked("SELECT amount FROM orders WHERE region = :region", {"region": "EU"}),
     ),
     Refusal(
         "function_refused",
