@@ -19,6 +19,8 @@ from fastapi import FastAPI
 from fastapi import Request as FastRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from litestar import Litestar, post
+from litestar import Request as LitestarRequest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -327,6 +329,14 @@ def test_below_an_open_path_no_root_path_leads_another_framework_to_another_rout
     assert spy.scopes == []
     assert ask(app, "/engine/static/x", body=b"{}", root_path="/engine").status == 200
 
+    @post("/query", status_code=200)
+    async def naive(request: LitestarRequest) -> str:
+        return "ran " + (await request.body()).decode()
+
+    routed = {"path": "/static/engine/query", "root_path": "/engine", "body": b"DROP TABLE orders"}
+    assert ask(Litestar([naive]), **routed).body == b"ran DROP TABLE orders"
+    assert ask(GateMiddleware(Litestar([naive]), gate=front.gate, open_paths=["/static/*"], rewrite=[Rewrite(path="/query")]), **routed).status == 401
+
 
 # --- other kinds of connection ------------------------------------------------------------------------------------------------------
 
@@ -357,6 +367,14 @@ def test_a_websocket_is_refused_before_it_is_accepted_even_with_a_token(front: F
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
     assert json.loads(body["body"])["code"] == "path_closed"
     assert spy.scopes == []
+
+
+def test_a_token_in_the_url_of_a_websocket_does_not_reach_the_servers_log(front: Front) -> None:
+    """The server writes its line from the scope that it made."""
+    app, _ = gated(front)
+    scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": f"a=1&token={front.token()}".encode()}
+    talk(app, scope, [])
+    assert scope["query_string"] == b"a=1"
 
 
 def test_a_websocket_that_is_opened_by_name_passes(front: Front) -> None:
@@ -788,6 +806,39 @@ def test_a_fastapi_app_needs_one_line(front: Front, tenant: int, rows: list[list
     assert json.loads(query_over(app, front, "SELECT SUM(amount) AS total FROM orders", tenant).body) == rows
     assert query_over(app, front, "SELECT 1 FROM nowhere", tenant).code == "dataset_unknown"
     assert ask(app, headers=[bearer(front.token())], body=b"x" * 70_000).code == "body_too_large"
+
+
+def test_a_route_or_a_mounted_app_can_be_guarded_alone(front: Front) -> None:
+    async def query(request: Request) -> Response:
+        return JSONResponse([list(row) for row in (await access_of(request).aexecute((await request.json())["sql"])).rows])
+
+    gate = Middleware(GateMiddleware, gate=front.gate, open_paths=["/health"])
+    inner = FastAPI()
+    inner.add_middleware(GateMiddleware, gate=front.gate, open_paths=["/health"])
+    inner.add_api_route("/health", lambda: "well")
+    inner.add_api_route("/query", _typed(query), methods=["POST"], response_model=None)
+    routes = [
+        Route("/query", query, methods=["POST"], middleware=[gate]),
+        Mount("/reports", routes=[Route("/query", query, methods=["POST"]), Route("/health", PlainTextResponse("well"))], middleware=[gate]),
+        Mount("/fast", app=inner),
+        Route("/free", PlainTextResponse("free")),
+    ]
+    app = Starlette(routes=routes)
+    body = json.dumps({"sql": "SELECT SUM(amount) AS total FROM orders"}).encode()
+    for prefix in ("", "/reports", "/fast"):
+        assert ask(app, f"{prefix}/query", headers=[bearer(front.token(2))], body=body).body == b"[[700]]", prefix
+        assert ask(app, f"{prefix}/query", body=body).code == "token_missing"
+        refused = json.dumps({"sql": "SELECT 1 FROM nowhere"}).encode()
+        assert ask(app, f"{prefix}/query", headers=[bearer(front.token())], body=refused).code == "dataset_unknown"
+        assert ask(app, f"{prefix}/health", method="GET").status == (404 if not prefix else 200)
+    assert ask(app, "/free", method="GET").body == b"free"
+
+
+def _typed(handler: Any) -> Any:
+    async def typed(request: FastRequest) -> Any:
+        return await handler(request)
+
+    return typed
 
 
 def test_each_query_leaves_one_decision_that_tells_who_and_what_and_no_secret(front: Front, caplog: pytest.LogCaptureFixture) -> None:

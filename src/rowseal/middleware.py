@@ -205,7 +205,10 @@ class GateMiddleware:
         path = route_path(scope["path"], scope.get("root_path", ""))
         if self._open_websockets.opens(path, scope.get("raw_path")):
             await self.app(scope, receive, send)
-        elif "websocket.http.response" in scope.get("extensions", {}):
+            return
+        # In place, as in `_admit`: browsers can put a token nowhere else in the handshake, and the server logs that too.
+        scope["query_string"], _ = split_query(scope.get("query_string", b""))
+        if "websocket.http.response" in scope.get("extensions", {}):
             with decisions.follow() as trail:
                 status, headers, body = problem(_NO_WEBSOCKET, request_id=trail.request_id)
             await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
