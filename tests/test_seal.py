@@ -273,6 +273,9 @@ def test_a_ticket_is_good_for_its_own_text_and_values_only(own: Own) -> None:
     misused: list[Callable[[Connection], Any]] = [
         lambda connection: connection.execute(text("SELECT id FROM orders").execution_options(**{TICKET: query})),
         lambda connection: connection.execution_options(**{TICKET: query}).execute(text("SELECT id FROM orders")),
+        lambda connection: connection.execute(
+            text("SELECT id FROM orders WHERE id > :g1_0 - :p_most").execution_options(**{TICKET: query}), dict(query.params)
+        ),
         lambda connection: connection.execute(query.statement, {"g1_0": 2}),
         lambda connection: connection.execute(query.statement, {"p_most": 2}),
         lambda connection: connection.execute(query.statement.bindparams(g1_0=2)),
@@ -396,6 +399,23 @@ def test_reflection_passes_and_what_comes_after_it_does_not(own: Own) -> None:
         return [column["name"] for column in inspect(connection).get_columns("orders")]
 
     assert own.run(look) == ["id", "tenant", "note", "price", "day"]
+
+
+@pytest.mark.parametrize("driver", ["pysqlite"])
+def test_while_one_connection_looks_at_the_schema_another_one_stays_sealed(own: Own) -> None:
+    seen: list[str] = []
+
+    def meddle(*_: Any) -> None:
+        with own.target.connect() as another, pytest.raises(Unsecured):
+            another.execute(text("SELECT 1"))
+        seen.append("refused")
+
+    def look(connection: Connection) -> None:
+        event.listen(connection, "before_cursor_execute", meddle)
+        inspect(connection).get_columns("orders")
+
+    own.run(look)
+    assert "refused" in seen
 
 
 @two_drivers

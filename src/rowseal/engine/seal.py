@@ -80,12 +80,12 @@ class _Door:
         self._place = place
         self._clock = clock
 
-    def admit(self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext, many: bool) -> tuple[str, Any]:  # noqa: PLR0917 -- SQLAlchemy's signature
+    def admit(self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext, _many: bool) -> tuple[str, Any]:
         """For `before_cursor_execute`: what the cursor gets. INVARIANT: whatever is not named here is refused."""
         if _REFLECTING.get() is connection or isinstance(context.invoked_statement, _SAVEPOINTS):
             return statement, parameters
         try:
-            query = self._secured(context, many=many)
+            query = self._secured(context)
         except Refused as refusal:
             _log.error("a sealed engine ran nothing: %s", refusal)
             decisions.trail().refuse(refusal.code, refusal.status, refusal)
@@ -93,7 +93,7 @@ class _Door:
             raise
         return query.render(self._style)
 
-    def _secured(self, context: DefaultExecutionContext, *, many: bool) -> SecuredQuery:
+    def _secured(self, context: DefaultExecutionContext) -> SecuredQuery:
         query = context.execution_options.get(TICKET)
         if type(query) is not SecuredQuery:
             raise Unsecured("statement_unsecured", "a statement was to run that no access has secured")
@@ -106,7 +106,7 @@ class _Door:
                 hint="if it is the same one in another spelling, write `seal(engine, database=gate.catalog.database)`",
             )
         stated = context.invoked_statement
-        if many or type(stated) is not TextClause or stated.text != query.statement.text or context.compiled_parameters != [dict(query.params)]:
+        if type(stated) is not TextClause or stated.text != query.statement.text or context.compiled_parameters != [dict(query.params)]:
             raise Unsecured("statement_unsecured", "a ticket came with other SQL or other values than those of its secured query")
         if self._clock() >= query.expires_at:
             raise TokenRefused("token_expired")
