@@ -207,7 +207,7 @@ def main() -> None:
     """Serve one of the two apps on a free port."""
     kind, configuration = sys.argv[1:]
     gate = Gate.from_yaml(configuration)
-    app = _gated(gate) if kind == "gated" else _plain(gate.catalog.database)
+    app = _gated(gate) if kind == "gated" else _plain(gate.catalogs["default"].database)
     # With its protocol named: else asyncio leaves Nagle's algorithm on, and every answer waits 40 ms for an acknowledgement.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -128,7 +128,7 @@ def _show(console: Console, gate: Gate, url: str) -> int:
 
         console.rule("[bold]five attacks with north's token")
         held = True
-        for number, attack in enumerate(_attacks(tokens, gate.catalog.dialect), 1):
+        for number, attack in enumerate(_attacks(tokens, gate.catalogs["default"].dialect), 1):
             console.print(f"\n[bold]{number}. {attack.title}[/]")
             replies = [send(*asked) for asked in attack.asks]
             for (sql, _), reply in zip(attack.asks, replies, strict=True):

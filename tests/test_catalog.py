@@ -98,7 +98,7 @@ def problems(folder: Path, text: str, **environ: str) -> list[str]:
 
 def test_the_smallest_file_has_safe_defaults(folder: Path) -> None:
     configuration = loaded(folder, GOOD)
-    catalog = configuration.catalog
+    catalog = configuration.catalogs["default"]
     assert (catalog.dialect, catalog.limits, list(catalog.datasets)) == ("sqlite", Limits(), ["orders", "items"])
     assert make_url(catalog.database).database == str(folder / "shop.db")
     orders = catalog.datasets["orders"]
@@ -173,7 +173,7 @@ def test_everything_that_a_file_may_say_is_understood(folder: Path) -> None:
     coordinates = {name: to_base64url(number.to_bytes(32, "big")) for name, number in (("x", numbers.x), ("y", numbers.y))}
     (folder / "keys" / "set.json").write_text(json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "kid": "first", **coordinates}]}))
     configuration = loaded(folder, FULL, SECOND_KEY=pem("b"))
-    catalog = configuration.catalog
+    catalog = configuration.catalogs["default"]
     orders, items, again, view = catalog.datasets.values()
     assert (orders.sql_name, orders.name, orders.schema, orders.table) == ("Sales Orders", "Bestellungen ✓", "main", "orders")
     by_id = {each.id: each for each in orders.fields}
@@ -265,7 +265,7 @@ def test_every_problem_of_the_shape_is_told_at_once(folder: Path) -> None:
         "19:29: datasets[0].guards[0].op: must have at least one entry",
         "20:16: limits.rows: must be a whole number",
         "20:34: limits.result_bytes: must be a size: bytes as a number, or such as `64kB`, `2MB`, `1GiB`",
-        "21:1: <<: is no known key; known here: version, database, tokens, datasets, limits, functions, engine",
+        "21:1: <<: is no known key; known here: version, database, connections, tokens, datasets, limits, functions, engine",
         "22:1: has a key that is not text; put it in quotes",
     ]
 
@@ -297,7 +297,7 @@ def test_text_that_is_not_one_plain_document_is_refused(folder: Path, text: str,
 
 def test_an_alias_of_a_finished_value_is_fine(folder: Path) -> None:
     text = GOOD.replace("column: id, type: number}", "column: id, type: &n number}").replace("{id: id, type: number}", "{id: id, type: *n}")
-    assert loaded(folder, text).catalog.datasets["items"].fields[0].type is FieldType.NUMBER
+    assert loaded(folder, text).catalogs["default"].datasets["items"].fields[0].type is FieldType.NUMBER
 
 
 def edited(old: str, new: str, *, text: str = GOOD) -> str:
@@ -311,8 +311,10 @@ def with_rules(rules: str) -> str:
 
 
 SHAPED = [
-    (edited("version: 1", "version: 1\nconnections: {}"), "connections: is not supported yet"),
-    (edited("table: order_items", "table: order_items\n    connection: x"), "is not supported yet"),
+    (edited("version: 1", "version: 1\nconnections: {}"), "connections: must have at least one entry"),
+    (edited("version: 1", "version: 1\nconnections: {x: {url: 'sqlite:///shop.db', ural: hunter2}}"), "connections.x.ural: is no known key"),
+    (edited("version: 1", "version: 1\nconnections: {x: {}}"), "connections.x.url: is missing; write `url:` here"),
+    (edited("version: 1", "version: 1\nconnections: {'': {url: x}}"), "connections.: must not be empty"),
     (edited("{id: a, public_key_file: keys/a.pem}", "{id: a, public_key_file: keys/a.pem, allow_symmetric: true}"), "allow_symmetric: is not supported yet"),
     (edited("    keys:", "    max_lifetime: 0\n    keys:"), "max_lifetime: must be longer than nothing"),
     (edited("    keys:", "    max_lifetime: null\n    keys:"), "max_lifetime: must be a duration"),
@@ -486,7 +488,7 @@ def test_variables_fill_text_and_never_become_another_type(folder: Path) -> None
     text = edited("hidden: true", 'hidden: "${H}"')
     assert "must be true or false, not text" in problems(folder, text, H="true")[0]
     text = edited("column: tenant_id", 'column: "${C}"')
-    assert loaded(folder, text, C="tenant_id").catalog.datasets["orders"].fields[1].column == "tenant_id"
+    assert loaded(folder, text, C="tenant_id").catalogs["default"].datasets["orders"].fields[1].column == "tenant_id"
     assert "`C`" in problems(folder, text, C="")[0]
     injected = edited("sqlite:///shop.db", "${U}")
     assert "database: is no database URL" in problems(folder, injected, U="x\nlimits: {rows: 1}")[0]
@@ -495,7 +497,7 @@ def test_variables_fill_text_and_never_become_another_type(folder: Path) -> None
 def test_no_secret_of_the_configuration_is_printed(folder: Path) -> None:
     configuration = loaded(folder, GOOD)
     assert "shop.db" not in repr(configuration)
-    assert "shop.db" in configuration.catalog.database
+    assert "shop.db" in configuration.catalogs["default"].database
 
 
 def test_an_unreachable_postgres_tells_neither_password_nor_the_drivers_words(folder: Path) -> None:
@@ -507,7 +509,7 @@ def test_the_sample_configuration_loads() -> None:
     sample = Path(__file__).parent.parent / "datasets.yaml"
     if not (sample.parent / "sample_engine" / "shop.db").is_file() or not (sample.parent / "sample_engine" / "keys" / "public.pem").is_file():
         pytest.skip("the sample's database or keys are not made yet; `make demo` makes them")
-    assert "orders" in load(sample, environ={}).catalog.datasets
+    assert "orders" in load(sample, environ={}).catalogs["default"].datasets
 
 
 def test_the_reference_names_every_key_that_a_file_may_have() -> None:
@@ -516,7 +518,7 @@ def test_the_reference_names_every_key_that_a_file_may_have() -> None:
     reference = (Path(__file__).parent.parent / "docs" / "reference" / "datasets-yaml.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+):?`", reference)) | set(re.findall(r"[{ ]([a-z_]+):", reference))
     models = [each for each in vars(document).values() if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel]
-    assert len(models) == 11
+    assert len(models) == 12
     assert {key for model in models for key in model.model_fields} - named == set()
 
 

@@ -15,7 +15,9 @@ from rowseal.decisions import ALLOWED, Decision
 
 def test_a_decision_is_one_line_of_json_with_every_member_named(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "rowseal.decisions"):
-        decisions.emit(Decision("r1", ALLOWED, 200, token="0123456789ab", key="k", datasets=("orders",), stages={"verify": 90}, rows=3, truncated=False))
+        decisions.emit(
+            Decision("r1", ALLOWED, 200, token="0123456789ab", key="k", connection="shop", datasets=("orders",), stages={"verify": 90}, rows=3, truncated=False)
+        )
     assert [(entry.name, entry.levelno) for entry in caplog.records] == [("rowseal.decisions", logging.INFO)]
     assert "\n" not in caplog.records[0].message
     assert json.loads(caplog.records[0].message) == {
@@ -24,6 +26,7 @@ def test_a_decision_is_one_line_of_json_with_every_member_named(caplog: pytest.L
         "status": 200,
         "token": "0123456789ab",
         "key": "k",
+        "connection": "shop",
         "datasets": ["orders"],
         "stages": {"verify": 90},
         "rows": 3,

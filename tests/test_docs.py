@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -245,8 +246,8 @@ def test_the_claims_and_filters_shown_are_accepted() -> None:
 
 
 def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
-    """datasets-yaml.md: the three forms of a secure filter, in a file around them."""
-    (fragment,) = _fences("docs/reference/datasets-yaml.md", "yaml")
+    """datasets-yaml.md: two connections; the three forms of a secure filter, in a file around them."""
+    connections, fragment = _fences("docs/reference/datasets-yaml.md", "yaml")
     connection = sqlite3.connect(tmp_path / "data.db")
     connection.executescript("CREATE TABLE orders (order_id INTEGER); CREATE TABLE lines (order_id INTEGER, deleted BOOLEAN, region TEXT);")
     connection.close()
@@ -255,8 +256,15 @@ def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
     parent = ["  - {id: orders, table: orders, fields: [{id: order_id, type: number}]}"]
     child = ["  - id: lines", "    table: lines", "    fields: [{id: order_id, type: number}, {id: deleted, type: boolean}, {id: region, type: string}]"]
     (tmp_path / "datasets.yaml").write_text("\n".join([*top, *parent, *child, *(f"    {line}" for line in fragment.splitlines())]))
-    catalog = load(tmp_path / "datasets.yaml", environ={}).catalog
+    catalog = load(tmp_path / "datasets.yaml", environ={}).catalogs["default"]
     assert len(catalog.datasets["lines"].secure_filters) == 3
+    # two databases: what the fragment leaves out is put in
+    for name, table in (("shop.db", "orders"), ("house.db", "events")):
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            database.execute(f"CREATE TABLE {table} (order_id INTEGER)")
+    whole = connections.replace("[...]", "[{id: order_id, type: number}]").replace("raw.events", "events").replace("${WAREHOUSE_URL}", "sqlite:///house.db")
+    (tmp_path / "datasets.yaml").write_text("\n".join([top[0], top[2], whole]))
+    assert [list(each.datasets) for each in load(tmp_path / "datasets.yaml", environ={}).catalogs.values()] == [["orders"], ["events"]]
 
 
 def test_the_app_of_the_dashboards_page_keeps_layouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

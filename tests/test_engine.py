@@ -49,6 +49,7 @@ def forge(dialect: str, *parts: str, params: dict[str, Any] | None = None, reads
         pieces=parts[::2],
         names=parts[1::2],
         params=params or {},
+        connection="default",
         datasets=(),
         guards=(),
         reads=reads if reads is not None else ORDERS,

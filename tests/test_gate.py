@@ -23,7 +23,8 @@ import rowseal
 import servers
 from asgi import Front
 from databases import libpq
-from rowseal import errors, gate
+from rowseal import access as opened_by
+from rowseal import errors
 from rowseal.engine import Database, Stop
 from rowseal.gate import Access, Gate
 
@@ -112,7 +113,7 @@ def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: P
 
 def test_long_queries_are_secured_one_at_a_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the event loop waits for all of them, one after the other, before it gets a turn."""
-    running, most, admit = [], [], gate.admit
+    running, most, admit = [], [], opened_by.admit
 
     def slow(*given: object) -> object:
         running.append(1)
@@ -121,7 +122,7 @@ def test_long_queries_are_secured_one_at_a_time(front: Front, monkeypatch: pytes
         running.pop()
         return admit(*given)
 
-    monkeypatch.setattr(gate, "admit", slow)
+    monkeypatch.setattr(opened_by, "admit", slow)
     access = front.gate.verify(front.token())
     for sql, together in ((f"{ALL}{' ' * 2000}", False), (ALL, True)):
         most.clear()
@@ -210,7 +211,7 @@ def test_an_exception_of_a_dependency_is_a_refusal_and_nothing_runs(front: Front
     def broken(*_: object, **__: object) -> None:
         raise KeyError("secret of a dependency")
 
-    monkeypatch.setattr(gate, "secure", broken)
+    monkeypatch.setattr(opened_by, "secure", broken)
     with pytest.raises(errors.OurBug) as refused:
         access.execute(ALL)
     assert "secret" not in f"{refused.value} {refused.value.detail} {refused.value.hint}"

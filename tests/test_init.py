@@ -148,7 +148,7 @@ def test_the_way_through_a_parent_is_right_without_its_hash() -> None:
     proposed(url)
     text = re.sub(r"^    # (secure_filters:|  - .*)", r"    \1", Path("datasets.yaml").read_text(), flags=re.MULTILINE)
     Path("datasets.yaml").write_text(text)
-    loaded = load("datasets.yaml").catalog.datasets
+    loaded = load("datasets.yaml").catalogs["default"].datasets
     assert [type(each).__name__ for each in loaded["lines"].secure_filters] == ["ConfigFilter", "ThroughFilter"]
     assert [len(loaded[name].secure_filters) for name in ("orders", "parts", "notes")] == [1, 1, 1]
     assert "`order_id` sounds like it" in text

@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from asgi import Front, ask
 from naive import NaiveEngine
-from rowseal import Gate, GateMiddleware, Rewrite, gate
+from rowseal import Gate, GateMiddleware, Rewrite
+from rowseal import access as opened_by
 from rowseal.sql import ParamStyle
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +78,7 @@ def test_what_reaches_the_engine_is_the_secured_query_and_nothing_else(front: Fr
 @pytest.mark.parametrize("mode", ["aware", "transparent"])
 def test_a_query_that_the_witness_denies_reaches_no_engine(front: Front, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """The sabotage: a rewriter that leaves the table in the body, where a guard should stand."""
-    honest = gate.secure
+    honest = opened_by.secure
 
     def sabotaged(*arguments: Any, **more: Any) -> Any:
         draft = honest(*arguments, **more)
@@ -90,7 +91,7 @@ def test_a_query_that_the_witness_denies_reaches_no_engine(front: Front, monkeyp
         result = await scope["state"]["rowseal"].aexecute(json.loads((await receive())["body"])["sql"])
         reached.append(str(result))
 
-    monkeypatch.setattr(gate, "secure", sabotaged)
+    monkeypatch.setattr(opened_by, "secure", sabotaged)
     app = GateMiddleware(aware, gate=front.gate) if mode == "aware" else GateMiddleware(spy, gate=front.gate, rewrite=[Rewrite(path="/query")])
     answer = post(app, front.token(), {"sql": "SELECT amount FROM orders"})
     assert (answer.status, answer.code, reached, spy.bodies) == (500, "our_bug", [], [])
@@ -112,7 +113,7 @@ def test_forbidden_rows_change_nothing_behind_an_engine_of_sqlalchemy_s(tmp_path
         with closing(sqlite3.connect(folder / "front.db")) as database:
             rows = "".join(f"INSERT INTO orders VALUES ({number}, 2, {value});" for number, value in enumerate(planted, 10))
             database.executescript(f"CREATE INDEX amounts ON orders (amount); {rows}")
-        engine = create_engine(front.gate.catalog.database, poolclass=NullPool)
+        engine = create_engine(front.gate.catalogs["default"].database, poolclass=NullPool)
         app = GateMiddleware(NaiveEngine(engine, "text").app, gate=front.gate, rewrite=[Rewrite(path="/query")])
         answer = post(app, front.token(), {"sql": f"SELECT order_id FROM orders WHERE {condition} ORDER BY order_id"})
         answers.append((answer.status, answer.body))

@@ -684,7 +684,7 @@ def test_what_is_not_counted_does_not_pass(small: Front) -> None:
 
 def test_an_engine_hands_out_one_row_more_than_the_limit_at_most(small: Front) -> None:
     """The extra row is how a reader tells a cut answer from a full one."""
-    engine = create_engine(small.gate.catalog.database)
+    engine = create_engine(small.gate.catalogs["default"].database)
     naive = NaiveEngine(engine, "text")
     try:
         app = GateMiddleware(naive.app, gate=small.gate, rewrite=[Rewrite(path="/query")])

@@ -100,13 +100,13 @@ def test_every_row_that_comes_through_is_the_bearer_s_own(place: Place) -> None:
     answer = place.post(place.behind, "SELECT tenant, note, region FROM orders WHERE tenant = 1 OR 1 = 1", 1)
     rows = json.loads(answer.body)["rows"]
     assert {row[0] for row in rows} == {1}
-    assert len(rows) == place.gate.catalog.limits.rows + 1
+    assert len(rows) == place.gate.limits.rows + 1
     assert shop.FORBIDDEN not in answer.body.decode()
 
 
 def test_what_fails_in_the_engine_stays_there(place: Place) -> None:
     failing = "SELECT ABS(-9223372036854775807 - tenant) AS x FROM orders"
-    answer = place.post(place.behind, failing if place.gate.catalog.dialect == "sqlite" else "SELECT 1 / (tenant - 1) AS x FROM orders", 1)
+    answer = place.post(place.behind, failing if place.gate.catalogs["default"].dialect == "sqlite" else "SELECT 1 / (tenant - 1) AS x FROM orders", 1)
     assert (answer.status, answer.code) == (502, "query_failed")
 
 

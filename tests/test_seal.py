@@ -339,15 +339,15 @@ def test_a_query_whose_token_has_ended_is_refused(gates: Any, driver: str) -> No
 def test_a_query_secured_for_another_database_is_refused(gates: Any, tmp_path: Path) -> None:
     gate, url = gates("sqlite")
     front = Front(tmp_path)
-    other = create_engine(front.gate.catalog.database)
+    other = create_engine(front.gate.catalogs["default"].database)
     copy = create_engine(f"sqlite:///{tmp_path / 'copy.db'}")
     try:
         own = Own(gate, seal(other))
         own.watch()
-        assert "gate.catalog.database" in refused(own, lambda connection: connection.execute(own.secured().statement)).hint
+        assert "gate.catalogs[name].database" in refused(own, lambda connection: connection.execute(own.secured().statement)).hint
         with closing(sqlite3.connect(tmp_path / "copy.db")) as file, closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as original:
             original.backup(file)
-        told = Own(gate, seal(copy, database=gate.catalog.database))
+        told = Own(gate, seal(copy, database=gate.catalogs["default"].database))
         assert told.rows(told.secured()) == [(1,), (2,)], "a copy of which the operator says so"
     finally:
         other.dispose()

@@ -338,7 +338,7 @@ class TestCatalog:
         ids=repr,
     )
     def test_what_fits_is_signed(self, ids: Any, filters: Any) -> None:
-        assert read(sign(signer(catalog=self.CATALOG), data_set_ids=ids, secure_filters=filters)["dataAccessToken"])
+        assert read(sign(signer(catalogs={"default": self.CATALOG}), data_set_ids=ids, secure_filters=filters)["dataAccessToken"])
 
     @pytest.mark.parametrize(
         ("ids", "filters", "reason"),
@@ -357,4 +357,4 @@ class TestCatalog:
     )
     def test_what_does_not_fit_is_refused(self, ids: Any, filters: Any, reason: str) -> None:
         with pytest.raises(SigningRefused, match=reason):
-            sign(signer(catalog=self.CATALOG), data_set_ids=ids, secure_filters=filters)
+            sign(signer(catalogs={"default": self.CATALOG}), data_set_ids=ids, secure_filters=filters)

@@ -3,7 +3,7 @@
 General layout, in the order in which a request passes:
 
 - `middleware`, `transport`, `bodies`, `reply`: HTTP in, tokens found, refusals out; `rewrite`: for an engine that knows nothing of rowseal
-- `gate`: the request from top to bottom, in one file; `state`: what it knows until a reload
+- `gate`: a configuration, loaded; `access`: a query from top to bottom; `routing`: for which database; `state`: what holds until a reload
 - `tokens`, `keys`, `strict`: bytes to verified `claims`
 - `grants`: claims to a grant, one module a token profile
 - `dashboard`: a dashboard access token, for hosts that keep dashboards

@@ -1,6 +1,6 @@
 """datasets.yaml -> Configuration: everything that can be wrong is found here, at the start, and said with file, line and column.
 
-Three passes, each of which lists all that it finds before the next begins: the text and its shape; the database, the keys and the names;
+Three passes, each of which lists all that it finds before the next begins: the text and its shape; the databases, the keys and the names;
 the datasets against the database and each other.
 """
 
@@ -15,38 +15,35 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
-
 from rowseal.catalog import Catalog, FunctionRules, Limits
 from rowseal.catalog import text as yaml_text
-from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry, read
+from rowseal.catalog.connections import Address, addresses, members
+from rowseal.catalog.document import DatasetEntry, Document, FunctionsEntry, KeyEntry, TokensEntry, read
 from rowseal.catalog.names import ascii_lower
-from rowseal.catalog.reflection import Unreachable, reflect
-from rowseal.catalog.resolve import check_names, resolve, table_of
+from rowseal.catalog.reflection import Reflection, Unreachable, reflect
+from rowseal.catalog.resolve import check_ids, check_names, resolve, table_of
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
 from rowseal.errors import Misconfigured, Problem
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
 
-__all__ = ["Configuration", "database_url", "load", "sources"]
+__all__ = ["Configuration", "load", "sources"]
 
 _FILE_BYTES: Final = 4_000_000
-_POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-_SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All that datasets.yaml says, resolved. `path` is the file."""
+    """All that datasets.yaml says, resolved. `catalogs` are by connection, in the order of the file; `path` is the file."""
 
-    catalog: Catalog
+    catalogs: Mapping[str, Catalog]
+    limits: Limits
     token_rules: tuple[TokenRules, ...]
     path: Path
 
 
 def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
-    """Read datasets.yaml and resolve it against the database and the keys that it names.
+    """Read datasets.yaml and resolve it against the databases and the keys that it names.
 
     `environ` fills `${NAME}`. Raises Misconfigured with every problem found; no message holds a password, a variable's value or the database's words.
     """
@@ -58,28 +55,36 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}")]) from None
     document = read(text, findings, environ)
     folder = path.resolve().parent
-    found = database_url(document.database, folder, findings)
-    dialect = found[1] if found else ""
-    check_names(document.datasets, dialect, findings)
+    found = addresses(document, folder, findings)
+    entries = members(document, findings)
+    check_ids(document.datasets, findings)
+    for name, mine in entries.items():
+        check_names(mine, found[name].dialect if name in found else "", findings)
     token_rules = _token_rules(document, folder, findings)
     functions = _functions(document.functions, findings)
     findings.stop()
-    if found is None:  # never reached: it is a finding
-        raise Misconfigured([Problem(str(path), 1, 1, "database", "cannot be used")])
-    try:
-        reflection = reflect(found[0], dialect, {table_of(entry): None for entry in document.datasets})
-    except Unreachable as problem:
-        findings.add(("database",), str(problem))
-        findings.stop()
-        raise
-    if dialect == "sqlite" and "json_each" in {ascii_lower(name) for name in reflection.nearby}:
-        findings.add(("database",), "has a table or view called `json_each`, which hides SQLite's function that lists are read with; rename it")
-    datasets = resolve(document.datasets, reflection, dialect, findings)
+    reflections = {name: _reflected(address, entries[name], findings) for name, address in found.items()}
     findings.stop()
     limits = Limits(**{name: value for name, value in document.limits.model_dump().items() if value is not None})
-    database = found[0].render_as_string(hide_password=False)
-    privileged = document.engine.allow_privileged_role
-    return Configuration(Catalog(dialect, database, MappingProxyType(datasets), limits, functions, privileged), token_rules, path)
+    catalogs: dict[str, Catalog] = {}
+    for name, address in found.items():
+        elsewhere = {entry.id: other for other, theirs in entries.items() if other != name for entry in theirs.values()}
+        datasets = resolve(entries[name], reflections[name], address.dialect, findings, elsewhere=elsewhere)
+        database = address.url.render_as_string(hide_password=False)
+        catalogs[name] = Catalog(address.dialect, database, MappingProxyType(datasets), limits, functions, address.allow_privileged_role, name)
+    findings.stop()
+    return Configuration(MappingProxyType(catalogs), limits, token_rules, path)
+
+
+def _reflected(address: Address, entries: Mapping[int, DatasetEntry], findings: Findings) -> Reflection:
+    try:
+        reflection = reflect(address.url, address.dialect, {table_of(entry): None for entry in entries.values()})
+    except Unreachable as problem:
+        findings.add(address.at, str(problem))
+        return Reflection({})
+    if address.dialect == "sqlite" and "json_each" in {ascii_lower(name) for name in reflection.nearby}:
+        findings.add(address.at, "has a table or view called `json_each`, which hides SQLite's function that lists are read with; rename it")
+    return reflection
 
 
 def sources(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
@@ -112,39 +117,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return (error.strerror or "the system refuses").lower()
     return "not UTF-8" if isinstance(error, UnicodeError) else "too large"
-
-
-def database_url(written: str, folder: Path, findings: Findings) -> tuple[URL, str] | None:
-    """The URL with the driver that rowseal uses and paths made absolute, and the dialect. What is wrong with it goes to `findings`."""
-    at: yaml_text.Path = ("database",)
-    try:
-        url = make_url(written)
-    except (ArgumentError, ValueError):
-        findings.add(at, "is no database URL; write such as `sqlite:///shop.db` or `postgresql://role@host/database`")
-        return None
-    if url.drivername in _POSTGRES:  # `postgres://` is what many hosts hand out, though SQLAlchemy no longer knows it
-        return url.set(drivername="postgresql+psycopg"), "postgres"
-    if url.drivername not in _SQLITE:
-        findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...` or `postgresql://...`")
-        return None
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.host:
-        findings.add(at, "must name a SQLite file as a path, `sqlite:///relative.db` or `sqlite:////absolute.db`")
-        return None
-    if url.query:
-        findings.add(at, "has options after `?`, which SQLite URLs may not have here; remove them")
-        return None
-    file = folder / url.database
-    if not _is_file(file):  # SQLite would make an empty one
-        findings.add(at, "names a SQLite file that does not exist; relative paths begin at the folder of this file")
-        return None
-    return url.set(drivername="sqlite", database=str(file)), "sqlite"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for the system
-        return False
 
 
 def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[TokenRules, ...]:

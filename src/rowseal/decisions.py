@@ -28,7 +28,8 @@ class Decision:
     """One decision. `code` is `ALLOWED` or a key of `errors.CODES`; `status` the HTTP status that goes with it.
 
     `token` is the start of the token's digest (12 hex digits) and `key` the id of the key that verified it: both None when nothing was
-    verified. `datasets` are ids of the catalog, never names that only the bearer wrote. `stages` are microseconds by stage name.
+    verified. `connection` is whose database was asked, or would have been; None where none of several took the query. `datasets` are ids of
+    the catalog, never names that only the bearer wrote. `stages` are microseconds by stage name.
     `rows` and `truncated` speak of an answer that was sent.
     """
 
@@ -37,6 +38,7 @@ class Decision:
     status: int
     token: str | None = None
     key: str | None = None
+    connection: str | None = None
     datasets: tuple[str, ...] = ()
     stages: Mapping[str, int] = field(default_factory=dict)
     rows: int | None = None

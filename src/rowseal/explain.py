@@ -56,6 +56,7 @@ class Read(TypedDict):
 class Explanation(TypedDict):
     """All of it, as it goes into JSON."""
 
+    connection: str
     dialect: str
     sql: str
     binds: list[Bind]
@@ -65,6 +66,7 @@ class Explanation(TypedDict):
 def explain(query: SecuredQuery, policy: Policy) -> Explanation:
     """What the database gets for the query, and which filter came from where. `policy` is the one that secured it."""
     return {
+        "connection": query.connection,
         "dialect": query.dialect,
         "sql": query.sql,
         "binds": [{"name": name, "type": _type(value)} for name, value in query.params.items()],

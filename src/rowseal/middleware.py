@@ -16,7 +16,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rowseal import bodies, decisions
-from rowseal.errors import OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.errors import EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate
 from rowseal.reply import Reply, where
 from rowseal.rewrite import EngineReply, Rewrite, check_request, engine_headers
@@ -84,6 +84,9 @@ class GateMiddleware:
         self._body_token_paths = OpenPaths(body_token_paths)
         self._max_body_bytes = max_body_bytes
         self._rewrites = {each.path: each for each in rewrite}
+        for each in rewrite:
+            if _engine_of(each, gate) is None:
+                raise ValueError(f"`{each.path}`: write `connection=` with one of {', '.join(gate.catalogs)}, the one whose database the engine asks")
         self._rewritten = OpenPaths([each.path for each in rewrite])
         self._aware = OpenPaths(aware_paths) if rewrite else None
         for path in self._rewrites:
@@ -189,8 +192,13 @@ class GateMiddleware:
         if access is None:
             raise OurBug("a body was to be rewritten for nobody")
         ask = rewrite.read(body)
+        # INVARIANT: a query secured for one database never goes to the engine of another, whatever a reload made of the connections.
+        connection = _engine_of(rewrite, self._gate)
+        if connection is None:
+            _log.error("the rewritten path %s asks a connection that the configuration does not have, or one of several", rewrite.path)
+            raise EngineFailed("database_unavailable")
         try:
-            query = await access.asecure(ask.sql, ask.params, ask.dataset)
+            query = await access.asecure(ask.sql, ask.params, ask.dataset, connection=connection)
         except Refused:
             reply.recorded = True
             raise
@@ -218,6 +226,14 @@ class GateMiddleware:
 
 
 _NO_WEBSOCKET: Final = QueryRefused("path_closed", "websockets are not open here")
+
+
+def _engine_of(rewrite: Rewrite, gate: Gate) -> str | None:
+    """The connection that the engine behind a rewritten path asks; None where there is no such one, or nobody can tell which."""
+    names = list(gate.catalogs)
+    if rewrite.connection is None:
+        return names[0] if len(names) == 1 else None
+    return rewrite.connection if rewrite.connection in names else None
 
 
 def _is_preflight(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -232,6 +232,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
     "Explanation": _object(
         "What a query was made into.",
         {
+            "connection": _text("Whose database would be asked."),
             "dialect": {"enum": ["sqlite", "postgres"]},
             "sql": _text("What the database would get."),
             "binds": _list(_object("A bound value, withheld.", {"name": _TEXT, "type": _TEXT})),

@@ -46,6 +46,7 @@ class Rewrite:
     `path` as the app's own routes spell it. `sql`, `params` and `dataset` are the members of the JSON body that hold the SQL, an object of
     parameters, and the id of the one dataset that is asked. `paramstyle` is what the engine hands to its driver: `named` (`:x`),
     `pyformat` (`%(x)s`), `format` (`%s`), `qmark` (`?`) or `numeric_dollar` (`$1`); the first two get an object, the others a list.
+    `connection` is the connection whose database the engine asks; it must be named where datasets.yaml has several.
 
     Raises ValueError when the path, a member or the style cannot be used.
     """
@@ -55,6 +56,7 @@ class Rewrite:
     params: str = "params"
     dataset: str = "dataSetId"
     paramstyle: ParamStyle = "named"
+    connection: str | None = None
 
     def __post_init__(self) -> None:
         if self.path.endswith("*"):

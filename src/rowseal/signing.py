@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
@@ -51,14 +51,14 @@ class Signer:
         ttl_in_minutes: float = 15,
         *,
         algorithm: str | None = None,
-        catalog: Catalog | None = None,
+        catalogs: Mapping[str, Catalog] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Read the private key: PEM (PKCS #8, SEC 1 or PKCS #1, not encrypted) or a key object of `cryptography`.
 
         `ttl_in_minutes` is the tokens' life, more than 0 and at most a week of minutes. `algorithm` chooses among those of an RSA
-        key (RS256 unless told); every other key has one. With a `catalog`, filters are also judged against its fields, types and
-        guards. `clock` gives epoch seconds. Raises KeyRefused for the key, SigningRefused for the life.
+        key (RS256 unless told); every other key has one. With `catalogs` (a gate's), filters are also judged against their fields,
+        types and guards. `clock` gives epoch seconds. Raises KeyRefused for the key, SigningRefused for the life.
         """
         if isinstance(ttl_in_minutes, bool) or not isinstance(ttl_in_minutes, int | float) or not 0 < ttl_in_minutes <= LONGEST_TTL_IN_MINUTES:
             raise SigningRefused(f"`ttl_in_minutes` must be a number of minutes above 0 and at most {LONGEST_TTL_IN_MINUTES}")
@@ -68,7 +68,7 @@ class Signer:
         self._header = {"alg": self._algorithm, "kid": thumbprint(public)}
         self._method: Any = get_default_algorithms()[self._algorithm]
         self._seconds = ttl_in_minutes * 60
-        self._catalog = catalog
+        self._catalogs = catalogs
         self._clock = clock
 
     def generate_tokens(
@@ -115,8 +115,8 @@ class Signer:
         payloads = {"dashboardAccessToken": _dump(dashboard), "dataAccessToken": _dump(data)}
         _read_back(payloads["dashboardAccessToken"], expires_at, read_dashboard_grant)
         grant = _read_back(payloads["dataAccessToken"], expires_at, read_grant)
-        if self._catalog is not None:
-            _check_datasets(grant, self._catalog)
+        if self._catalogs is not None:
+            _check_datasets(grant, self._catalogs.values())
         return {name: self._sign(payload) for name, payload in payloads.items()}
 
     def _sign(self, payload: bytes) -> str:
@@ -178,15 +178,16 @@ def _plain(value: object) -> object:
     raise SigningRefused(f"a value of type `{type(value).__name__}` has no one spelling in JSON: write a string, number, true or false")
 
 
-def _check_datasets(grant: Grant, catalog: Catalog) -> None:
+def _check_datasets(grant: Grant, catalogs: Iterable[Catalog]) -> None:
     named = set(grant.filters) | (grant.dataset_ids or set())
-    if not named <= catalog.datasets.keys():
+    declared = {dataset_id: catalog for catalog in catalogs for dataset_id in catalog.datasets}
+    if not named <= declared.keys():
         raise SigningRefused("`data_set_ids` or `secure_filters` name a dataset that datasets.yaml does not declare")
     if grant.dataset_ids is not None and not grant.filters.keys() <= grant.dataset_ids:
         raise SigningRefused("`secure_filters` has filters for a dataset that `data_set_ids` does not grant")
-    policy = Policy(grant, catalog)
     for dataset_id in sorted(named):
+        catalog = declared[dataset_id]
         try:
-            policy.rows(catalog.datasets[dataset_id])
+            Policy(grant, catalog).rows(catalog.datasets[dataset_id])
         except AccessRefused as refusal:
             raise SigningRefused(f"dataset `{dataset_id}`: {refusal.detail}: {refusal.hint}") from None

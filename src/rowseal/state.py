@@ -82,21 +82,20 @@ class State:
     @classmethod
     def open(cls, configuration: Configuration, *, epoch: int) -> State:
         """Open the databases and judge their roles. Raises Misconfigured; whatever is raised, nothing stays open."""
-        limits = configuration.catalog.limits
+        limits = configuration.limits
         verifier, body_verifier = (Verifier(configuration.token_rules, token_bytes=size) for size in (limits.token_bytes, limits.body_token_bytes))
-        catalogs = MappingProxyType({"default": configuration.catalog})
         opened: dict[str, Connection] = {}
         try:
-            for name, catalog in catalogs.items():
+            for name, catalog in configuration.catalogs.items():
                 dialect = DIALECTS[catalog.dialect]
-                database = Database(catalog.database, dialect=catalog.dialect, limits=limits)
+                database = Database(catalog.database, dialect=catalog.dialect, limits=limits, connection=name)
                 opened[name] = Connection(catalog, dialect, DatasetLookup(catalog.datasets, dialect), database)
                 tables = {(dataset.schema, dataset.table) for dataset in catalog.datasets.values()}
                 database.check_role(tables, allow_privileged=catalog.allow_privileged_role, file=str(configuration.path))
         except BaseException:
             _close(opened.values())
             raise
-        return cls(epoch, limits, MappingProxyType(opened), catalogs, verifier, body_verifier)
+        return cls(epoch, limits, MappingProxyType(opened), configuration.catalogs, verifier, body_verifier)
 
     def enter(self) -> bool:
         """Begin a use; `leave` ends it. False where the state is retired: then there is a newer one, or the gate is closed."""

@@ -91,7 +91,7 @@ def locked(place: Place, *, wait: bool) -> Any:
 
 def sealed(place: Place, *, secured: bool) -> Any:
     gate = place.gate()
-    engine = seal(create_engine(gate.catalog.database))
+    engine = seal(create_engine(gate.catalogs["default"].database))
     try:
         with engine.connect() as connection:
             statement = gate.verify(place.token()).secure("SELECT order_id FROM orders").statement if secured else text("SELECT id FROM orders")

@@ -129,7 +129,7 @@ def checked(**over: Any) -> Action:
 
     def act(place: Place) -> object:
         given = {"user_reference": "u", "project_id": "p", "data_set_ids": ["orders"], "secure_filters": {"orders": OWN}}
-        return Signer(private_pem(), catalog=place.gate().catalog).generate_tokens(**(given | over))
+        return Signer(private_pem(), catalogs=place.gate().catalogs).generate_tokens(**(given | over))
 
     return act
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from rowseal.filters import Filter, Operator
 
 __all__ = [
+    "ONLY_CONNECTION",
     "Bound",
     "Catalog",
     "ClaimFilter",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 
+# What the one connection of a file with `database:` is called.
+ONLY_CONNECTION: Final = "default"
 # A value ready to bind: typed by the field, in the form the database stores.
 Bound: TypeAlias = "bool | int | Decimal | float | str | date | datetime | UUID"
 
@@ -174,7 +177,10 @@ class FunctionRules:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything datasets.yaml said, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres". `datasets` is by id, in the order of the file."""
+    """The datasets of one connection, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres". `datasets` is by id, in the order of the file.
+
+    `limits` and `functions` are the file's, the same in each catalog.
+    """
 
     dialect: str
     database: str = dataclasses.field(repr=False)  # SQLAlchemy URL; may hold a password
@@ -183,3 +189,4 @@ class Catalog:
     functions: FunctionRules = FunctionRules()
     # written in the file by whoever accepts that the database role may do more than read; refused at start otherwise
     allow_privileged_role: bool = False
+    connection: str = ONLY_CONNECTION

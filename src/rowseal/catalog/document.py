@@ -17,7 +17,7 @@ from rowseal.catalog.text import Findings, nearest, parse
 from rowseal.errors import Misconfigured, Problem
 from rowseal.filters import FlatFilters, Operator
 
-__all__ = ["DatasetEntry", "Document", "FieldEntry", "GuardEntry", "KeyEntry", "LimitsEntry", "SecureFilterEntry", "TokensEntry", "read"]
+__all__ = ["ConnectionEntry", "DatasetEntry", "Document", "FieldEntry", "GuardEntry", "KeyEntry", "LimitsEntry", "SecureFilterEntry", "TokensEntry", "read"]
 
 
 def _one_or_list(value: object) -> object:
@@ -145,6 +145,15 @@ class GuardEntry(_Entry):
     """Every value must be one of these."""
 
 
+class ConnectionEntry(_Entry):
+    """One database of several. A query stays within one."""
+
+    url: Text = Field(repr=False)
+    """A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
+    allow_privileged_role: bool = False
+    """true: start although the role in this database may do more than read."""
+
+
 class DatasetEntry(_Entry):
     """A table or view that tokens may grant, and its rules."""
 
@@ -156,6 +165,8 @@ class DatasetEntry(_Entry):
     """The name in the token: in `dataSetIds` and `secureFilters`."""
     table: Name
     """`table` or `schema.table`. Without a schema: the connection's default one."""
+    connection: Name | None = None
+    """The name, under `connections`, of the database that the table is in. Needed where there are several."""
     fields: list[FieldEntry] = Field(min_length=1)
     """What queries may see. A column that is not here does not exist for them."""
     sql_name: Name | None = None
@@ -212,10 +223,14 @@ class EngineEntry(_Entry):
 class Document(_Entry):
     """datasets.yaml: what rowseal lets people read, and under which rules."""
 
+    model_config = _one_of("database", "connections")
+
     version: Version
     """1, the only version there is."""
-    database: Text = Field(repr=False)
-    """A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
+    database: Text | None = Field(default=None, repr=False)
+    """One for all datasets. A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
+    connections: dict[Name, ConnectionEntry] = Field(default={}, min_length=1)
+    """Instead of `database`: several, each under a name that datasets say as their `connection`."""
     tokens: list[TokensEntry] = Field(min_length=1)
     """Who may sign."""
     datasets: list[DatasetEntry] = Field(min_length=1)
@@ -225,12 +240,13 @@ class Document(_Entry):
     functions: FunctionsEntry = FunctionsEntry()
     """Functions on top of the database's built-in list of harmless ones."""
     engine: EngineEntry = EngineEntry()
-    """What the operator says in writing about the database."""
+    """What the operator says in writing about the database. With `connections` it is said there."""
 
 
 # The last name on the way to a mapping says which keys it may have.
 _MODELS: Final[Mapping[str, type[_Entry]]] = {
     "": Document,
+    "connections": ConnectionEntry,
     "tokens": TokensEntry,
     "keys": KeyEntry,
     "datasets": DatasetEntry,
@@ -242,13 +258,11 @@ _MODELS: Final[Mapping[str, type[_Entry]]] = {
     "engine": EngineEntry,
 }
 _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
-    ("", "connections"): "write one `database:` for all datasets",
     ("keys", "jwks_url"): "save the key set in a file and write `jwks_file:`",
     ("keys", "directory"): "write one entry with `public_key_file:` for each key",
     ("keys", "not_before"): "add the key when it shall begin to hold",
     ("keys", "retire_at"): "remove the key when it shall end",
     ("keys", "allow_symmetric"): "sign with an ES256, RS256 or EdDSA key pair",
-    ("datasets", "connection"): "write one `database:` for all datasets",
     ("datasets", "sql"): "make a view in the database and write its name as `table:`",
     ("datasets", "joins"): "make a view in the database and write its name as `table:`",
 }
@@ -281,15 +295,17 @@ def _check(plain: Any, findings: Findings) -> Document | None:
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     for error in errors:
-        path = error["loc"]
+        path, at_key = error["loc"], error["loc"][-1:] == ("[key]",)
+        path = path[:-1] if at_key else path
         # What could not be read at all was reported where it was read, and stands here as None.
         if any(path[:length] in findings.paths for length in range(len(path) + 1)):
             continue
         if error["type"] != "extra_forbidden":
-            findings.add(path, _explain(error))
+            findings.add(path, _explain(error), at_key=at_key)
             continue
         key = str(path[-1])
-        container = next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
+        # under `connections` names of the file's own stand between
+        container = "connections" if path[0] == "connections" else next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
         cure = _NOT_YET.get((container, key))
         known = list(_MODELS[container].model_fields)
         message = f"is not supported yet; {cure}" if cure else f"is no known key{nearest(key, known) or '; known here: ' + ', '.join(known)}"

@@ -14,13 +14,13 @@ from rowseal.catalog.reflection import Reflection, Relation, Unfitting, store
 from rowseal.catalog.rules import Rules
 from rowseal.catalog.text import Findings, Path, nearest
 
-__all__ = ["check_names", "resolve", "table_of"]
+__all__ = ["check_ids", "check_names", "resolve", "table_of"]
 
 # Only directives of fixed width that mean the same in every locale.
 _FORMAT: Final = re.compile(r"(?:%[YmdHMSf]|[^%\x00-\x1f])+")
 _FORMATS: Final = {Storage.TEXT_DATE: "%Y-%m-%d", Storage.TEXT_TIMESTAMP: "%Y-%m-%d %H:%M:%S"}
 _NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers, and two of them may then become one
-Entries = Sequence[DatasetEntry]
+Entries = Mapping[int, DatasetEntry]  # by their place in the file
 
 
 def table_of(entry: DatasetEntry) -> tuple[str | None, str]:
@@ -29,10 +29,19 @@ def table_of(entry: DatasetEntry) -> tuple[str | None, str]:
     return (schema, table) if dot else (None, entry.table)
 
 
-def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
-    """What names of datasets and fields must be whatever the database holds: unique, not reserved, not a system table's."""
-    _check_unique([(("datasets", number), each) for number, each in enumerate(entries)], findings)
+def check_ids(entries: Sequence[DatasetEntry], findings: Findings) -> None:
+    """An id names one dataset in a token, whatever connection it is on."""
+    ids: set[str] = set()
     for number, entry in enumerate(entries):
+        if entry.id in ids:
+            findings.add(("datasets", number, "id"), "is the id of an earlier entry too; choose another")
+        ids.add(entry.id)
+
+
+def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
+    """What names of one connection's datasets and their fields must be whatever the database holds: unique, not reserved, not a system table's."""
+    _check_unique([(("datasets", number), each) for number, each in entries.items()], findings)
+    for number, entry in entries.items():
         at: Path = ("datasets", number)
         _check_sql_name(entry.sql_name or entry.id, (*at, "sql_name"), findings)
         schema, table = table_of(entry)
@@ -70,11 +79,14 @@ def _check_sql_name(name: str, path: Path, findings: Findings) -> None:
         findings.add(path, f"is longer than {_NAME_BYTES} bytes, which databases cut; write a shorter `sql_name:`")
 
 
-def resolve(entries: Entries, reflection: Reflection, dialect: str, findings: Findings) -> dict[str, Dataset]:
-    """The datasets by id. What cannot be resolved is left out and noted in `findings`."""
+def resolve(entries: Entries, reflection: Reflection, dialect: str, findings: Findings, *, elsewhere: Mapping[str, str]) -> dict[str, Dataset]:
+    """One connection's datasets by id. What cannot be resolved is left out and noted in `findings`.
+
+    `elsewhere` has the connections of all other datasets, by id.
+    """
     relations: dict[str, Relation] = {}
     datasets: dict[str, Dataset] = {}
-    for number, entry in enumerate(entries):
+    for number, entry in entries.items():
         path: Path = ("datasets", number)
         relation = reflection.relations.get(table_of(entry))
         if relation is None:
@@ -99,8 +111,8 @@ def resolve(entries: Entries, reflection: Reflection, dialect: str, findings: Fi
                 findings.add((*path, "fields"), "are all hidden, so that no query could read anything; show one, or remove the dataset")
     _check_shared_tables(entries, relations, findings)
     _check_cycles(entries, findings)
-    rules = Rules({entry.id: entry for entry in entries}, datasets, dialect, findings)
-    return {entry.id: rules.applied(entry, ("datasets", number)) for number, entry in enumerate(entries) if entry.id in datasets}
+    rules = Rules({entry.id: entry for entry in entries.values()}, datasets, dialect, findings, elsewhere)
+    return {entry.id: rules.applied(entry, ("datasets", number)) for number, entry in entries.items() if entry.id in datasets}
 
 
 def _field(entry: FieldEntry, path: Path, relation: Relation, dialect: str, findings: Findings) -> Field | None:
@@ -159,7 +171,7 @@ def _is_format(text_format: str, type_: FieldType) -> bool:
 def _check_shared_tables(entries: Entries, relations: Mapping[str, Relation], findings: Findings) -> None:
     """Two datasets over one table let a bearer of both read whatever either permits: the file must say that this is meant."""
     first: dict[tuple[str, str], list[str]] = {}
-    for number, entry in enumerate(entries):
+    for number, entry in entries.items():
         if entry.id not in relations:
             continue
         earlier = first.setdefault((relations[entry.id].schema, relations[entry.id].name), [])
@@ -172,7 +184,7 @@ def _check_shared_tables(entries: Entries, relations: Mapping[str, Relation], fi
 
 
 def _check_cycles(entries: Entries, findings: Findings) -> None:
-    parents = {entry.id: [each.through for each in entry.secure_filters if each.through is not None] for entry in entries}
+    parents = {entry.id: [each.through for each in entry.secure_filters if each.through is not None] for entry in entries.values()}
 
     def reaches(start: str, goal: str, seen: set[str]) -> bool:
         if start == goal:
@@ -181,7 +193,7 @@ def _check_cycles(entries: Entries, findings: Findings) -> None:
         seen.update(fresh)
         return any(reaches(each, goal, seen) for each in fresh)
 
-    for number, entry in enumerate(entries):
+    for number, entry in entries.items():
         for position, each in enumerate(entry.secure_filters):
             if each.through is not None and reaches(each.through, entry.id, set()):
                 findings.add(("datasets", number, "secure_filters", position, "through"), "leads back to this dataset itself; break the circle")

@@ -23,7 +23,10 @@ _UNRESTRICTING: Final = frozenset({Operator.NE, Operator.IS_NOT_ONE_OF, Operator
 class Rules:
     """Secure filters and guards, resolved against the fields of datasets that already stand."""
 
-    def __init__(self, entries: Mapping[str, DatasetEntry], datasets: Mapping[str, Dataset], dialect: str, findings: Findings) -> None:
+    def __init__(
+        self, entries: Mapping[str, DatasetEntry], datasets: Mapping[str, Dataset], dialect: str, findings: Findings, elsewhere: Mapping[str, str]
+    ) -> None:
+        self._elsewhere = elsewhere
         self._entries = entries
         self._datasets = datasets
         self._dialect = dialect
@@ -90,7 +93,10 @@ class Rules:
     def _through(self, dataset: Dataset, parent_id: str, on: Mapping[str, str] | None, path: Path) -> ThroughFilter | None:
         parent = self._datasets.get(parent_id)
         if parent is None:
-            if parent_id not in self._entries:
+            if parent_id in self._elsewhere:
+                there = self._elsewhere[parent_id]
+                self._findings.add((*path, "through"), f"names a dataset of another connection, `{there}`; rows are read through a parent in the same database")
+            elif parent_id not in self._entries:
                 self._findings.add((*path, "through"), f"names no dataset of this file{nearest(parent_id, list(self._entries))}")
             return None
         if not on:

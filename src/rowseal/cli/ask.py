@@ -26,9 +26,10 @@ def explain(options: Options, terminal: Terminal) -> int:
     sql = terminal.text(options.sql, "the SQL")
     with _opened(options, terminal) as gate:
         try:
-            explained = _access(gate, options, terminal).explain(sql, terminal.json(options.params, "--params"))
+            explained = _access(gate, options, terminal).explain(sql, terminal.json(options.params, "--params"), connection=options.connection)
         except Refused as refusal:
             return terminal.refuse(refusal, as_json=options.json, sql=sql)
+        several = len(gate.catalogs)
     if options.json:
         terminal.facts(explained)
         return OK
@@ -45,7 +46,7 @@ def explain(options: Options, terminal: Terminal) -> int:
             terminal.say("       every row: the dataset is public, or the key is for development")
     if not reads:
         terminal.say("reads  no dataset")
-    terminal.say(f"\nsecured for {explained['dialect']}:")
+    terminal.say(f"\nsecured for {explained['dialect']}{'' if several == 1 else ' on ' + explained['connection']}:")
     for line in secured_lines(explained["sql"]):
         terminal.say(f"  {line}")
     if explained["binds"]:
@@ -60,7 +61,7 @@ def query(options: Options, terminal: Terminal) -> int:
     sql = terminal.text(options.sql, "the SQL")
     with _opened(options, terminal) as gate:
         try:
-            result = _access(gate, options, terminal).execute(sql, terminal.json(options.params, "--params"))
+            result = _access(gate, options, terminal).execute(sql, terminal.json(options.params, "--params"), connection=options.connection)
             written = to_json(result) if options.json else b""
         except Refused as refusal:
             return terminal.refuse(refusal, as_json=options.json, sql=sql)

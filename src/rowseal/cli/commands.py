@@ -63,6 +63,7 @@ _ASKED: Final = (
     _option("--token", about=f"the data access token; {_KEPT_OUT}", metavar="TOKEN", required=True),
     _option("sql", about="one SELECT; `-` and `@file` as for the token", metavar="SQL"),
     _option("--params", about="a value for each `:name` in the SQL, as a JSON object or `@file`", metavar="JSON"),
+    _option("--connection", about="the connection that the query is for, where there are several (default: the first that takes it)", metavar="NAME"),
     _JSON,
 )
 

@@ -14,6 +14,7 @@ from sqlalchemy import URL, ColumnClause, text
 from sqlalchemy.sql import column, select, table
 
 from rowseal.catalog import FieldType, Limits
+from rowseal.catalog.connections import database_url
 from rowseal.catalog.reflection import Unreachable, connected
 from rowseal.catalog.survey import Surveyed, survey
 from rowseal.catalog.text import Findings, nearest
@@ -22,7 +23,7 @@ from rowseal.cli.propose import DatasetProposal, Proposal, propose
 from rowseal.cli.schema import SCHEMA_FILE, schema_text
 from rowseal.cli.sign import new_pair, pair_files, write_new
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
-from rowseal.configuration import database_url, load
+from rowseal.configuration import load
 from rowseal.engine import Database
 from rowseal.errors import Misconfigured
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rowseal import strict
-from rowseal.catalog import Catalog
 from rowseal.claims import Claims, KeyFacts
 from rowseal.cli.report import Report, facts, show, span, withheld
 from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal
@@ -117,9 +116,8 @@ def _reader(payload: bytes, claims: Mapping[str, Any]) -> tuple[Verifier, TokenR
 
 def _judge(report: Report, token: str, configuration: Configuration, now: float) -> None:
     """What this configuration would do with the token, and with each dataset that it grants."""
-    catalog = configuration.catalog
     report.judged = True
-    verifier = Verifier(configuration.token_rules, token_bytes=catalog.limits.body_token_bytes)
+    verifier = Verifier(configuration.token_rules, token_bytes=configuration.limits.body_token_bytes)
     try:
         claims = verifier.verify(token, now=now)
         grant = _grant(claims, verifier.rules_of(claims))
@@ -129,16 +127,17 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
     report.grant = grant
     if isinstance(grant, DashboardGrant):
         return
-    policy = Policy(grant, catalog)
-    for dataset in catalog.datasets.values():
-        if grant.dataset_ids is None or dataset.id in grant.dataset_ids:
-            try:
-                report.datasets[dataset.id] = _rows(policy.rows(dataset).predicate) or "every row"
-            except AccessRefused as refusal:
-                report.datasets[dataset.id] = refusal
-    report.warnings += _strangers(grant, catalog)
-    if len(token) > catalog.limits.token_bytes:
-        report.warnings.append(f"longer than `limits.token_bytes` ({catalog.limits.token_bytes}): accepted in a body only, where that is configured")
+    for catalog in configuration.catalogs.values():
+        policy = Policy(grant, catalog)
+        for dataset in catalog.datasets.values():
+            if grant.dataset_ids is None or dataset.id in grant.dataset_ids:
+                try:
+                    report.datasets[dataset.id] = _rows(policy.rows(dataset).predicate) or "every row"
+                except AccessRefused as refusal:
+                    report.datasets[dataset.id] = refusal
+    report.warnings += _strangers(grant, frozenset(dataset for catalog in configuration.catalogs.values() for dataset in catalog.datasets))
+    if len(token) > configuration.limits.token_bytes:
+        report.warnings.append(f"longer than `limits.token_bytes` ({configuration.limits.token_bytes}): accepted in a body only, where that is configured")
 
 
 def _rows(predicate: Predicate) -> str:
@@ -155,12 +154,12 @@ def _rows(predicate: Predicate) -> str:
             return f"{condition.field.id} {condition.op.value}{value}"
 
 
-def _strangers(grant: Grant, catalog: Catalog) -> Iterator[str]:
+def _strangers(grant: Grant, known: frozenset[str]) -> Iterator[str]:
     """Names in the token that grant and restrict nothing here."""
     ids = grant.dataset_ids or frozenset()
-    if unknown := sorted(ids - catalog.datasets.keys()):
+    if unknown := sorted(ids - known):
         yield f"`dataSetIds` names what is no dataset here, and grants nothing by it: {_listed(unknown)}"
-    if unknown := sorted(grant.filters.keys() - catalog.datasets.keys()):
+    if unknown := sorted(grant.filters.keys() - known):
         yield f"`secureFilters` names what is no dataset here, and restricts nothing by it: {_listed(unknown)}"
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import make_url
 
+from rowseal.catalog import Catalog
 from rowseal.catalog.document import read
 from rowseal.catalog.examine import Examined, examine
 from rowseal.catalog.reflection import Unreachable
 from rowseal.catalog.text import Findings, nearest
 from rowseal.cli.risks import RISKS, Risk, Seen, risks
 from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal
-from rowseal.configuration import Configuration, load
+from rowseal.configuration import load
 from rowseal.engine import Database
 from rowseal.errors import Misconfigured
 
@@ -31,15 +32,16 @@ def lint(options: Options, terminal: Terminal) -> int:
     try:
         configuration = load(options.config)
         terminal.progress("looking at the tables ...")
-        examined = examine(make_url(configuration.catalog.database), configuration.catalog)
-        role = _role(configuration)
+        catalogs = configuration.catalogs.values()
+        examined = {name: found for each in catalogs for name, found in examine(make_url(each.database), each).items()}
+        roles = {each.connection: _role(each, configuration.path) for each in catalogs}
     except Unreachable as problem:
         raise Failed(f"the database {problem}") from None
     finally:
         terminal.progress()
     marks = Findings(options.config)
     document = read(Path(options.config).read_text(encoding="utf-8-sig"), marks, os.environ)
-    seen = Seen(configuration, document, examined, role, since, terminal.clock())
+    seen = Seen(configuration, document, examined, roles, since, terminal.clock())
     found = [_listed(risk, marks) for risk in risks(seen) if (risk.code, None) not in accepted and (risk.code, risk.dataset) not in accepted]
     found.sort(key=lambda each: (each["line"], each["column"]))
     if options.json:
@@ -68,15 +70,14 @@ def _since(text: str, path: str) -> Mapping[str, Any]:
     return schema
 
 
-def _role(configuration: Configuration) -> Sequence[str]:
+def _role(catalog: Catalog, path: Path) -> Sequence[str]:
     """What the role may do beyond reading, where the file allows that; where it does not, such a role starts no server."""
-    catalog = configuration.catalog
     if not catalog.allow_privileged_role:
         return ()
-    database = Database(catalog.database, dialect=catalog.dialect, limits=catalog.limits)
+    database = Database(catalog.database, dialect=catalog.dialect, limits=catalog.limits, connection=catalog.connection)
     try:
         tables = {(each.schema, each.table) for each in catalog.datasets.values()}
-        database.check_role(tables, allow_privileged=False, file=str(configuration.path))
+        database.check_role(tables, allow_privileged=False, file=str(path))
     except Misconfigured as misconfigured:
         return [problem.message.partition(";")[0].removeprefix("the database role ") for problem in misconfigured.problems]
     finally:

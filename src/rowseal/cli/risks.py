@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rowseal.catalog import ConfigFilter, Dataset, Storage, ThroughFilter
+from rowseal.catalog import Catalog, ConfigFilter, Dataset, Storage, ThroughFilter
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import Document
 from rowseal.catalog.examine import Examined
@@ -92,12 +92,15 @@ class Risk:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that is looked at. `since` is an earlier `schema` of `lint --json`; `role` says what the role may do beyond reading; `now` is in epoch seconds."""
+    """All that is looked at.
+
+    `since` is an earlier `schema` of `lint --json`; `roles` say what each connection's role may do beyond reading; `now` is in epoch seconds.
+    """
 
     configuration: Configuration
     document: Document
     examined: Mapping[str, Examined]
-    role: Collection[str]
+    roles: Mapping[str, Collection[str]]
     since: Mapping[str, Any] | None
     now: float
 
@@ -110,25 +113,27 @@ _SHOWN: Final = 8
 def risks(seen: Seen) -> Iterator[Risk]:
     """Every finding."""
     for number, entry in enumerate(seen.document.datasets):
-        dataset = seen.configuration.catalog.datasets[entry.id]
-        for risk in _of_dataset(seen, dataset, ("datasets", number)):
+        catalog = next(each for each in seen.configuration.catalogs.values() if entry.id in each.datasets)
+        dataset = catalog.datasets[entry.id]
+        for risk in _of_dataset(seen, dataset, catalog, ("datasets", number)):
             yield replace(risk, dataset=dataset.id)
     yield from _of_keys(seen)
     for number, name in enumerate(seen.document.functions.allow):
         yield Risk("allowed_function", ("functions", "allow", number), f"`{name}` may be called")
-    for reason in seen.role:
-        yield Risk("writing_role", ("database",), f"the database role {reason}")
+    for name, reasons in seen.roles.items():
+        at: yaml_text.Path = ("connections", name, "url") if seen.document.connections else ("database",)
+        for reason in reasons:
+            yield Risk("writing_role", at, f"the database role {reason}")
 
 
-def _of_dataset(seen: Seen, dataset: Dataset, at: yaml_text.Path) -> Iterator[Risk]:
+def _of_dataset(seen: Seen, dataset: Dataset, catalog: Catalog, at: yaml_text.Path) -> Iterator[Risk]:
     examined = seen.examined[dataset.id]
-    datasets = seen.configuration.catalog.datasets
     if dataset.public:
         yield Risk("public_dataset", (*at, "public"), f"`{dataset.id}` is open to every token that is granted it")
     elif not dataset.guards and not dataset.secure_filters:
         yield Risk("no_rule", at, f"`{dataset.id}` leaves it to the token which rows it opens")
     if not dataset.guards:
-        guarded = [each for each in datasets.values() if each.guards]
+        guarded = [each for each in catalog.datasets.values() if each.guards]
         if twin := next((each for each in guarded if (each.schema, each.table) == (dataset.schema, dataset.table)), None):
             yield Risk("unguarded_table", (*at, "table"), f"`{dataset.id}` reads the table of `{twin.id}` without its guard")
         for below in guarded:

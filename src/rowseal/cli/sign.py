@@ -103,7 +103,7 @@ def access_tokens(options: Options, terminal: Terminal) -> int:
         _private_key(options.private_key, terminal),
         options.ttl,
         algorithm=options.algorithm,
-        catalog=None if configuration is None else configuration.catalog,
+        catalogs=None if configuration is None else configuration.catalogs,
         clock=terminal.clock,
     )
     tokens = signer.generate_tokens(
@@ -135,7 +135,7 @@ def access_tokens(options: Options, terminal: Terminal) -> int:
 
 def _require_accepted(token: str, configuration: Configuration, terminal: Terminal) -> KeyFacts:
     """The key that verifies the token. Raises TokenRefused where this configuration would: a token that nobody takes is not printed."""
-    verifier = Verifier(configuration.token_rules, token_bytes=configuration.catalog.limits.body_token_bytes)
+    verifier = Verifier(configuration.token_rules, token_bytes=configuration.limits.body_token_bytes)
     claims = verifier.verify(token, now=terminal.clock())
     return read_grant(claims, verifier.rules_of(claims)).key
 

@@ -39,18 +39,19 @@ def validate(options: Options, terminal: Terminal) -> int:
 def _contents(configuration: Configuration) -> dict[str, Any]:
     keys = [(rules, key) for rules in configuration.token_rules for key in rules.keys]
     return {
-        "dialect": configuration.catalog.dialect,
+        "connections": {name: catalog.dialect for name, catalog in configuration.catalogs.items()},
         "keys": [
             {"id": key.facts.id, "profile": rules.profile, "algorithm": key.algorithm, "thumbprint": key.thumbprint, "development": key.facts.development}
             for rules, key in keys
         ],
-        "datasets": [_dataset(dataset) for dataset in configuration.catalog.datasets.values()],
+        "datasets": [_dataset(dataset, name) for name, catalog in configuration.catalogs.items() for dataset in catalog.datasets.values()],
     }
 
 
-def _dataset(dataset: Dataset) -> dict[str, Any]:
+def _dataset(dataset: Dataset, connection: str) -> dict[str, Any]:
     return {
         "id": dataset.id,
+        "connection": connection,
         "table": f"{dataset.schema}.{dataset.table}",
         "relation": dataset.relation,
         "fields": [field.id for field in dataset.visible],
@@ -72,8 +73,8 @@ def _rule(rule: ConfigFilter | ClaimFilter | ThroughFilter) -> str:
 
 
 def _print(path: str, contents: dict[str, Any], terminal: Terminal) -> None:
-    datasets, keys = contents["datasets"], contents["keys"]
-    terminal.say(f"{path}: good ({contents['dialect']})")
+    datasets, keys, connections = contents["datasets"], contents["keys"], contents["connections"]
+    terminal.say(f"{path}: good ({', '.join(connections.values() if len(connections) == 1 else (f'{name}: {each}' for name, each in connections.items()))})")
     for key in keys:
         development = ", for development: opens datasets without a filter" if key["development"] else ""
         terminal.say(f"  key      {key['id']}  {key['algorithm']}  {key['thumbprint']}  ({key['profile']}{development})")
@@ -82,7 +83,8 @@ def _print(path: str, contents: dict[str, Any], terminal: Terminal) -> None:
     width = max((len(dataset["id"]) for dataset in datasets), default=0)
     for dataset in datasets:
         hidden = f", {len(dataset['hidden_fields'])} hidden" if dataset["hidden_fields"] else ""
-        terminal.say(f"  dataset  {dataset['id']:{width}}  {dataset['relation']} {dataset['table']}, {len(dataset['fields'])} fields{hidden}")
+        place = "" if len(connections) == 1 else f" on {dataset['connection']}"
+        terminal.say(f"  dataset  {dataset['id']:{width}}  {dataset['relation']} {dataset['table']}{place}, {len(dataset['fields'])} fields{hidden}")
         if dataset["public"]:
             terminal.say(f"           {'':{width}}  public: tokens need no filter for it")
         for rule in dataset["secure_filters"]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from rowseal.catalog import Limits
+from rowseal.catalog import ONLY_CONNECTION, Limits
 from rowseal.engine.result import Result, to_json, weigh
 from rowseal.engine.seal import seal
 from rowseal.engine.sqlite import SQLiteDriver
@@ -59,9 +59,13 @@ def _driver(dialect: str, url: URL, limits: Limits) -> _Driver:
 class Database:
     """A pool of locked connections to one database. Thread-safe; `execute` blocks, so an event loop calls it in a worker thread."""
 
-    def __init__(self, url: str | URL, *, dialect: str, limits: Limits) -> None:
-        """Opens nothing yet. `dialect` is sqlglot's name. Raises `ValueError` for a URL or dialect that is not supported."""
+    def __init__(self, url: str | URL, *, dialect: str, limits: Limits, connection: str = ONLY_CONNECTION) -> None:
+        """Opens nothing yet. `dialect` is sqlglot's name, `connection` the configuration's name for the database.
+
+        Raises `ValueError` for a URL or dialect that is not supported.
+        """
         self._limits = limits
+        self._connection = connection
         self._driver = _driver(dialect, make_url(url), limits)
         self._slots = threading.BoundedSemaphore(limits.concurrent)
         # last in, first out: a quiet server keeps few connections warm; one more than the slots, for `check_role`
@@ -80,6 +84,8 @@ class Database:
             raise OurBug("something that is not a SecuredQuery was to be executed")
         if query.dialect != self._driver.dialect:
             raise OurBug("a query secured for one dialect was to be executed in another")
+        if query.connection != self._connection:
+            raise OurBug("a query secured for one connection was to be executed on another")
         if not self._slots.acquire(blocking=False):
             raise BudgetExceeded("too_many_queries")
         try:
@@ -100,23 +106,26 @@ class Database:
         `tables` are the (schema, table) pairs of the catalog, `file` the configuration that names the database. Refused are: a superuser,
         BYPASSRLS, CREATEROLE, the predefined roles that read or write everything or files, the owner of one of the tables, and who may
         CREATE in the database or in a table's schema; by itself or as a member. Raises `Misconfigured`, also when the database cannot
-        be reached. `allow_privileged` is the operator's `engine: {allow_privileged_role: true}`; what it lets pass is logged.
+        be reached. `allow_privileged` is the operator's `allow_privileged_role: true`; what it lets pass is logged.
         """
+        place, written = "database", "engine: {allow_privileged_role: true}"
+        if self._connection != ONLY_CONNECTION:
+            place, written = f"connections.{self._connection}.url", "allow_privileged_role: true"
         try:
-            with self._engine.connect() as connection:
-                problems = self._driver.role_problems(connection, tables)
+            with self._engine.connect() as opened:
+                problems = self._driver.role_problems(opened, tables)
         except Exception as error:  # noqa: BLE001 -- G4: a role that cannot be judged is refused
             _log.warning("the database role could not be judged: %s", type(error).__name__)
             unknown = "the database could not be asked what its role may do; check that it is reachable"
-            failure = Misconfigured([Problem(file, 1, 1, "database", unknown)])
+            failure = Misconfigured([Problem(file, 1, 1, place, unknown)])
         else:
             if not problems:
                 return
             if allow_privileged:
                 _log.warning("the database role may do more than read: it %s", "; it ".join(problems))
                 return
-            cure = "connect as a role that has only SELECT, or write `engine: {allow_privileged_role: true}`"
-            failure = Misconfigured([Problem(file, 1, 1, "database", f"the database role {problem}; {cure}") for problem in problems])
+            cure = f"connect as a role that has only SELECT, or write `{written}`"
+            failure = Misconfigured([Problem(file, 1, 1, place, f"the database role {problem}; {cure}") for problem in problems])
         failure.__cause__ = failure.__context__ = None
         raise failure
 

@@ -103,7 +103,7 @@ class _Door:
             raise Unsecured(
                 "statement_unsecured",
                 "a query secured for one database was to run on another",
-                hint="if it is the same one in another spelling, write `seal(engine, database=gate.catalog.database)`",
+                hint="if it is the same one in another spelling, write `seal(engine, database=gate.catalogs[name].database)`",
             )
         stated = context.invoked_statement
         if type(stated) is not TextClause or stated.text != query.statement.text or context.compiled_parameters != [dict(query.params)]:

@@ -63,15 +63,17 @@ class SecuredQuery:
     """A query that was admitted, secured and witnessed. Holding one is the proof: only `witness` makes one, and engines take nothing else.
 
     `pieces` and `names` interleave: pieces[0] :names[0] pieces[1] ... pieces[-1]; `params` has a value for each name.
-    `datasets` are the ids of what it reads, `guards` describes each `__gN` in order, `reads` says which physical tables it may read.
-    `row_limit` is the largest number of rows to hand out: the text asks for one more, so that the engine can tell a full answer from a cut
-    one. `database` is the URL of what it was secured for, `expires_at` when the token ends, in seconds since the epoch.
+    `connection` is the name of the one that it is for, `datasets` are the ids of what it reads, `guards` describes each `__gN` in order,
+    `reads` says which physical tables it may read. `row_limit` is the largest number of rows to hand out: the text asks for one more, so
+    that the engine can tell a full answer from a cut one. `database` is the URL of what it was secured for, `expires_at` when the token
+    ends, in seconds since the epoch.
     """
 
     dialect: str
     pieces: tuple[str, ...]
     names: tuple[str, ...]
     params: Mapping[str, Any] = field(repr=False)
+    connection: str
     datasets: tuple[str, ...]
     guards: tuple[GuardedRead, ...]
     reads: Reads

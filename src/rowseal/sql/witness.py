@@ -68,6 +68,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         pieces=tuple(parts[0::2]),
         names=names,
         params=draft.params,
+        connection=policy.catalog.connection,
         datasets=tuple(dict.fromkeys(guard.dataset for guard in draft.guards)),
         guards=tuple(GuardedRead(guard.dataset, fenced=guard.text.startswith(_FENCED)) for guard in draft.guards),
         reads=reads,

@@ -1,0 +1,257 @@
+"""What a token opens: a query, top to bottom. `gate` has proven who the bearer is.
+
+secure:   admit (400) -> policy and names (403, 400) -> witness (500) -> SecuredQuery
+execute:  engine (502, 504) -> Result
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import anyio.to_thread
+
+from rowseal import decisions, routing
+from rowseal.catalog import Dataset
+from rowseal.claims import Claims
+from rowseal.engine import Result, Stop, to_json
+from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.explain import Explanation, explain
+from rowseal.grants import Grant, read_grant
+from rowseal.policy import Policy
+from rowseal.sql import SecuredQuery
+from rowseal.sql.admit import admit
+from rowseal.sql.dialects import Dialect
+from rowseal.sql.secure import secure
+from rowseal.sql.witness import attest
+from rowseal.state import State
+from rowseal.workers import stoppable, turn
+
+if TYPE_CHECKING:
+    from rowseal.gate import Gate
+
+__all__ = ["Access", "VisibleDataset", "judged"]
+
+_log: Final = logging.getLogger("rowseal")
+_SEAL: Final = object()
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the state of one epoch makes of a token."""
+
+    epoch: int
+    grant: Grant
+    policies: Mapping[str, Policy]  # by connection
+    reached: tuple[str, ...]  # the connections that its queries may be for
+
+
+def judged(state: State, claims: Claims) -> _Judged:
+    """Read the grant and apply it to every connection. Raises TokenRefused."""
+    grant = read_grant(claims, state.verifier.rules_of(claims))
+    return _Judged(state.epoch, grant, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
+
+
+class Access:
+    """What one verified token opens. Only `Gate.verify` makes one; it re-checks the token at every use: its expiry, and all of it after a reload."""
+
+    __slots__ = ("_claims", "_gate", "_judged")
+    _gate: Gate
+    _claims: Claims
+    _judged: _Judged
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise TypeError("Access has no public constructor: ask Gate.verify for one")
+
+    @classmethod
+    def _sealed(cls, seal: object, gate: Gate, claims: Claims, judged: _Judged) -> Access:
+        if seal is not _SEAL:
+            raise TypeError("Access has no public constructor: ask Gate.verify for one")
+        access = object.__new__(cls)
+        access._gate = gate
+        access._claims = claims
+        access._judged = judged
+        return access
+
+    @property
+    def grant(self) -> Grant:
+        """What the token permits, as it was last judged."""
+        return self._judged.grant
+
+    @property
+    def expires_at(self) -> float:
+        """When the token ends, in seconds since the epoch."""
+        return self._claims.expires_at
+
+    def secure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> SecuredQuery:
+        """The query with this token's policy bound into every read.
+
+        `params` has a value for each `:name` in the SQL; `dataset` is the id of the one dataset that the query reads, and so says which
+        connection it is for. `connection` says so too, and is for the app to say, not for the bearer. Where neither does, each
+        connection of a granted dataset is tried in the order of the file, and the first that takes the query has it.
+        Raises TokenRefused, QueryRefused, AccessRefused, EngineFailed (no such connection, or the gate is closed), or OurBug.
+        """
+        with self._recorded() as record, self._gate._entered() as state:
+            return self._secure(state, self._under(state), _Ask(sql, params, dataset, connection), record)
+
+    def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Result:
+        """Secure the query and run it. Also raises EngineFailed, TimedOut, BudgetExceeded."""
+        return self._execute(_Ask(sql, params, dataset, connection), Stop(), lambda result: result)
+
+    def explain(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Explanation:
+        """What `secure` makes of the query, and where each filter comes from. Nothing runs. For operators: it names what queries cannot see."""
+        with self._recorded() as record, self._gate._entered() as state:
+            mine = self._under(state)
+            query = self._secure(state, mine, _Ask(sql, params, dataset, connection), record)
+            return explain(query, mine.policies[query.connection])
+
+    def datasets(self) -> tuple[VisibleDataset, ...]:
+        """The datasets that this token grants, connection by connection, in the order of the file. Raises TokenRefused."""
+        with self._recorded() as record, self._gate._entered() as state, record.trail.stage("policy"):
+            return tuple(
+                VisibleDataset(dataset, policy.refusal(dataset), state.connections[name].dialect)
+                for name, policy in self._under(state).policies.items()
+                for dataset in policy.catalog.datasets.values()
+                if policy.grant.grants(dataset.id)
+            )
+
+    async def asecure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> SecuredQuery:
+        """`secure` in a worker thread, for handlers that run in an event loop."""
+        return await anyio.to_thread.run_sync(partial(self.secure, sql, params, dataset, connection=connection), limiter=self._gate._threads())
+
+    async def aexplain(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Explanation:
+        """`explain` in a worker thread."""
+        return await anyio.to_thread.run_sync(partial(self.explain, sql, params, dataset, connection=connection), limiter=self._gate._threads())
+
+    async def adatasets(self) -> tuple[VisibleDataset, ...]:
+        """`datasets` in a worker thread."""
+        return await anyio.to_thread.run_sync(self.datasets, limiter=self._gate._threads())
+
+    async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Result:
+        """`execute` in a worker thread, for handlers that run in an event loop. Cancelled, it ends the query in the database too."""
+        ask = _Ask(sql, params, dataset, connection)
+        return await stoppable(lambda stop: self._execute(ask, stop, lambda result: result), self._gate._threads())
+
+    async def ajson(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> bytes:
+        """`aexecute`, and its answer as JSON with the columns' types (`to_json`), made in the same thread."""
+        ask = _Ask(sql, params, dataset, connection)
+        return await stoppable(lambda stop: self._execute(ask, stop, partial(to_json, types=True)), self._gate._threads())
+
+    def _execute(self, ask: _Ask, stop: Stop, finish: Callable[[Result], _T]) -> _T:
+        with self._recorded() as record, self._gate._entered() as state:
+            query = self._secure(state, self._under(state), ask, record)
+            with record.trail.stage("execute"):
+                result = state.connections[query.connection].database.execute(query, stop)
+            finished = finish(result)
+            record.result = result
+            return finished
+
+    def _under(self, state: State) -> _Judged:
+        """What this state makes of the token. Raises TokenRefused where it does not take the token, or takes it no longer."""
+        now = self._gate.clock()
+        mine = self._judged
+        if mine.epoch != state.epoch:
+            # INVARIANT: what an earlier state made of the token has no part in this use.
+            mine = self._judged = judged(state, state.verifier.judge(self._claims, now=now))
+        if now >= mine.grant.expires_at:
+            raise TokenRefused("token_expired")
+        return mine
+
+    def _secure(self, state: State, mine: _Judged, ask: _Ask, record: _Record) -> SecuredQuery:
+        """The query, secured for the first connection that takes it."""
+        trail, limits = record.trail, state.limits
+        asked = routing.asked(state, mine.grant, mine.reached, ask.dataset, ask.connection)
+        record.connection = asked[0].catalog.connection if len(asked) == 1 else None
+        refusals = routing.Refusals(several=len(state.connections) > 1)
+        for each in asked:
+            policy, admitted = mine.policies[each.catalog.connection], False
+            try:
+                with turn(ask.sql):
+                    with trail.stage("admit"):
+                        parsed = admit(ask.sql, ask.params, each.dialect, limits, each.catalog.functions)
+                    admitted = True
+                    with trail.stage("secure"):
+                        draft = secure(parsed, policy, each.datasets, limits, only=ask.dataset)
+                    with trail.stage("witness"):
+                        query = attest(draft, policy)
+            except OurBug:
+                raise
+            except Refused as refusal:
+                refusals.add(refusal, admitted=admitted)
+            except RecursionError as error:
+                raise QueryRefused("sql_too_complex", "the SQL nests too deeply") from error
+            except Exception as error:
+                # INVARIANT: whatever a dependency raises, nothing runs.
+                raise OurBug(f"securing failed with {type(error).__name__}") from error
+            else:
+                record.connection, record.datasets = query.connection, query.datasets
+                return query
+        raise refusals.told()
+
+    @contextmanager
+    def _recorded(self) -> Iterator[_Record]:
+        """Write one decision, whatever comes of it."""
+        record = _Record(decisions.trail())
+        code, status = "our_bug", 500  # what is neither a Refused nor an answer: a cancellation, or a mistake of ours
+        try:
+            yield record
+            code, status = decisions.ALLOWED, 200
+            record.trail.refused = None
+        except Refused as refusal:
+            code, status = refusal.code, refusal.status
+            record.trail.refused = refusal
+            if isinstance(refusal, OurBug):
+                _log.error("nothing ran: %s", refusal.internal)
+            raise
+        finally:
+            result = record.result
+            decisions.emit(
+                decisions.Decision(
+                    request_id=record.trail.request_id,
+                    code=code,
+                    status=status,
+                    token=self._claims.digest[:12],
+                    key=self._claims.key.id,
+                    connection=record.connection,
+                    datasets=record.datasets,
+                    stages=record.trail.stages,
+                    rows=None if result is None else len(result.rows),
+                    truncated=None if result is None else result.truncated,
+                )
+            )
+
+
+class VisibleDataset(NamedTuple):
+    """A dataset that a token grants, and the refusal that closes it all the same; None where queries may read it.
+
+    `dialect` says how its names are quoted in SQL.
+    """
+
+    dataset: Dataset
+    refusal: AccessRefused | None
+    dialect: Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One query, as it was asked."""
+
+    sql: str
+    params: Mapping[str, Any] | None
+    dataset: str | None
+    connection: str | None
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is known of one query so far."""
+
+    trail: decisions.Trail
+    connection: str | None = None
+    datasets: tuple[str, ...] = ()
+    result: Result | None = None

@@ -1,0 +1,118 @@
+"""`database:` or `connections:` of the file: which databases there are, and which datasets are in which.
+
+A dataset belongs to one connection, and so does a query: nothing joins two databases (docs/decisions/0011-a-catalog-is-one-connection.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from rowseal.catalog import ONLY_CONNECTION
+from rowseal.catalog import text as yaml_text
+from rowseal.catalog.document import DatasetEntry, Document
+from rowseal.catalog.text import Findings, nearest
+
+__all__ = ["Address", "addresses", "database_url", "members"]
+
+_POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One connection: its URL, with the driver that rowseal uses and paths made absolute, and where in the file it stands."""
+
+    url: URL
+    dialect: str
+    allow_privileged_role: bool
+    at: yaml_text.Path
+
+
+def addresses(document: Document, folder: Path, findings: Findings) -> dict[str, Address]:
+    """The connections by name, in the order of the file. What cannot be used is left out and noted in `findings`."""
+    if (document.database is None) == (not document.connections):
+        findings.add((), "must have exactly one of `database:` and `connections:`")
+        return {}
+    found: dict[str, Address] = {}
+    if document.database is not None:
+        read = database_url(document.database, folder, findings)
+        return {} if read is None else {ONLY_CONNECTION: Address(*read, document.engine.allow_privileged_role, ("database",))}
+    if document.engine.allow_privileged_role:
+        findings.add(("engine",), "is for files with `database:`; write `allow_privileged_role: true` at the connection that needs it")
+    for name, entry in document.connections.items():
+        at: yaml_text.Path = ("connections", name, "url")
+        read = database_url(entry.url, folder, findings, at)
+        if read is None:
+            continue
+        for other, earlier in found.items():
+            # Two connections to one database would hide from each other that two datasets are one table.
+            if _place(earlier.url) == _place(read[0]):
+                findings.add(at, f"is the database of the connection `{other}` too; keep one")
+        found[name] = Address(*read, entry.allow_privileged_role, at)
+    return found
+
+
+def members(document: Document, findings: Findings) -> dict[str, dict[int, DatasetEntry]]:
+    """The datasets of each connection, by their place in the file. One whose connection is not known stands under ""."""
+    names = list(document.connections) or [ONLY_CONNECTION]
+    found: dict[str, dict[int, DatasetEntry]] = {name: {} for name in names}
+    for number, entry in enumerate(document.datasets):
+        at: yaml_text.Path = ("datasets", number, "connection")
+        name = entry.connection or (names[0] if len(names) == 1 else "")
+        if entry.connection is not None and document.database is not None:
+            findings.add(at, "is for files with `connections:`; remove it")
+            name = names[0]
+        elif not name:
+            findings.add(at[:-1], f"must say its `connection:`, because there are several: {', '.join(names)}")
+        elif name not in found:
+            findings.add(at, f"names no connection of this file{nearest(name, names)}; there are: {', '.join(names)}")
+            name = ""
+        found.setdefault(name, {})[number] = entry
+    for name in document.connections:
+        if not found[name]:
+            findings.add(("connections", name), "has no dataset; remove it, or write it as the `connection:` of one", at_key=True)
+    return found
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    """Where a URL leads, whoever asks there."""
+    if url.get_backend_name() == "sqlite":
+        return "sqlite", Path(url.database or "").resolve()
+    return url.get_backend_name(), url.host or url.query.get("host"), str(url.port or url.query.get("port") or 5432), url.database
+
+
+def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.Path = ("database",)) -> tuple[URL, str] | None:
+    """The URL with the driver that rowseal uses and paths made absolute, and the dialect. What is wrong with it goes to `findings`."""
+    try:
+        url = make_url(written)
+    except (ArgumentError, ValueError):
+        findings.add(at, "is no database URL; write such as `sqlite:///shop.db` or `postgresql://role@host/database`")
+        return None
+    if url.drivername in _POSTGRES:  # `postgres://` is what many hosts hand out, though SQLAlchemy no longer knows it
+        return url.set(drivername="postgresql+psycopg"), "postgres"
+    if url.drivername not in _SQLITE:
+        findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...` or `postgresql://...`")
+        return None
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.host:
+        findings.add(at, "must name a SQLite file as a path, `sqlite:///relative.db` or `sqlite:////absolute.db`")
+        return None
+    if url.query:
+        findings.add(at, "has options after `?`, which SQLite URLs may not have here; remove them")
+        return None
+    file = folder / url.database
+    if not _is_file(file):  # SQLite would make an empty one
+        findings.add(at, "names a SQLite file that does not exist; relative paths begin at the folder of this file")
+        return None
+    return url.set(drivername="sqlite", database=str(file)), "sqlite"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the system
+        return False
