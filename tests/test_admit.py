@@ -185,6 +185,7 @@ def test_a_refusal_points_at_the_construct() -> None:
     ("dialect", "sql", "hint"),
     [
         ("postgres", 'WITH o AS (SELECT id AS "userId" FROM orders) SELECT userId FROM o', 'write `"userId"`'),
+        ("postgres", 'SELECT "Amount" FROM orders', 'write `"amount"`'),
         ("postgres", 'SELECT id FROM orders WHERE region = "EU"', "`'EU'`"),
         ("sqlite", 'SELECT id FROM orders WHERE region = "EU"', "`'EU'`"),
         ("postgres", "SELECT nothing FROM orders", "use the fields"),

@@ -24,6 +24,7 @@ import servers
 from asgi import Front
 from docs import generate, sql_page
 from docs.sql_examples import INSTEAD
+from harness import cases
 from rowseal import Gate, Signer, errors
 from rowseal.claims import Claims, KeyFacts
 from rowseal.configuration import load
@@ -101,6 +102,13 @@ def test_the_closed_world_is_as_large_as_its_decision_says() -> None:
     """docs/decisions/0002, by counting."""
     page = (ROOT / "docs/decisions/0002-closed-world.md").read_text(encoding="utf-8")
     syntax, functions, casts = (f"{len(each['sqlite'])} and {len(each['postgres'])}" for each in (admitted.NODES, admitted.FUNCTIONS, admitted.CASTS))
+    pages = [case for case in cases() if case.file in {"superset", "metabase", "cube", "analysis"}]
+    asked = {name: [case for case in pages if name in case.dialects] for name in ("sqlite", "postgres")}
+    rates = " and ".join(
+        f"{sum(case.rows is not None for case in asked[name])} of {len(asked[name])}{' queries' if name == 'sqlite' else ''} on {label}"
+        for name, label in (("sqlite", "SQLite"), ("postgres", "PostgreSQL"))
+    )
+    assert f"accepted are {rates}." in page
     assert f"Admitted are {syntax} classes of syntax on SQLite and PostgreSQL, {functions} functions, {casts} types for casts." in page
 
 

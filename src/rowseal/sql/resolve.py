@@ -192,8 +192,8 @@ class _Resolver(FromClause):
         """A hint from the columns that may be seen: an unquoted name whose case was folded away, or a string in double quotes."""
         called = {column.name for each in _outwards(scope) for column in each.joined.columns}
         quoted = node.this.args.get("quoted")
-        if not quoted and (alike := sorted(name for name in called if ascii_lower(name) == ascii_lower(node.name))):
-            return f"unquoted names are folded to lower case; write `{self.dialect.quote(alike[0])}`"
+        if alike := sorted(name for name in called if ascii_lower(name) == ascii_lower(node.name)):
+            return f"{'quoted names are found as they are written' if quoted else 'unquoted names are folded'}; write `{self.dialect.quote(alike[0])}`"
         return f"a column's name stands in double quotes, a string in single ones: `'{node.name}'`" if quoted and node.args.get("table") is None else None
 
     def candidates(self, name: str, qualifier: exp.Identifier | None, scope: Scope | None, node: exp.Column) -> tuple[list[Column], bool]:
