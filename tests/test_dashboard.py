@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import jwt
 import pytest
 
 from asgi import Front
+from place import public_pem
 from rowseal import DashboardAccess, errors
 from rowseal.gate import Gate
 from rowseal.grants import DASHBOARD_PROFILES, PROFILES
@@ -251,16 +251,37 @@ def test_every_question_is_asked_of_the_clock_again(front: Front, gate: Gate, cl
             question()
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("keys: [{id: other, public_key_file: other.pem}]", "key_unknown"),
+        ("keys: [{id: front, public_key_file: public.pem}]\n    project_id: prj_2", "issuer_refused"),
+    ],
+    ids=["without its key", "for another project"],
+)
+def test_a_reloaded_configuration_judges_it_anew(front: Front, gate: Gate, tmp_path: Path, line: str, code: str) -> None:
+    access = gate.verify_dashboard(token(front))
+    gate.reload()
+    assert access.can_write(), "the same configuration once more"
+    (tmp_path / "other.pem").write_text(public_pem("other"))
+    file = tmp_path / "datasets.yaml"
+    file.write_text(file.read_text().replace("keys: [{id: front, public_key_file: public.pem}]", line))
+    gate.reload()
+    for question in (access.can_write, access.can_manage, access.require_live, lambda: access.covers("dsh_1")):
+        with pytest.raises(errors.TokenRefused, match=code):
+            question()
+
+
 def test_nobody_else_makes_one_and_nothing_about_it_changes(front: Front, gate: Gate) -> None:
     access = gate.verify_dashboard(token(front))
     for attempt in (
         DashboardAccess,
-        lambda: DashboardAccess._sealed(object(), access, time.time),
+        lambda: DashboardAccess._sealed(object(), access, lambda: None),
         lambda: dataclasses.replace(access, access_type="admin"),
     ):
         with pytest.raises(TypeError, match="public constructor"):
             attempt()
-    for name, value in (("access_type", "admin"), ("_clock", time.time), ("expires_at", NOW * 2)):
+    for name, value in (("access_type", "admin"), ("_judge", lambda: None), ("expires_at", NOW * 2)):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(access, name, value)
     with pytest.raises((AttributeError, TypeError)):

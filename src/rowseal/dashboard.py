@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from rowseal import decisions
+from rowseal.claims import Claims
 from rowseal.errors import TokenRefused
 from rowseal.grants import DashboardGrant, read_dashboard_grant
 from rowseal.tokens import Verifier
@@ -25,22 +27,23 @@ _SAID: Final = tuple(DashboardGrant.__slots__)
 class DashboardAccess(DashboardGrant):
     """What one verified dashboard access token says (the fields) and permits (the methods). Only `Gate.verify_dashboard` makes one.
 
-    Each method looks at the clock again and raises TokenRefused once the token has expired.
+    Each method looks at the clock again, and after a reload at the new configuration: it raises TokenRefused once the token has expired
+    or would be taken no longer.
     """
 
-    _clock: Callable[[], float] = field(repr=False, compare=False)
+    _judge: Callable[[], None] = field(repr=False, compare=False)
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("DashboardAccess has no public constructor: ask Gate.verify_dashboard for one")
 
     @classmethod
-    def _sealed(cls, seal: object, grant: DashboardGrant, clock: Callable[[], float]) -> DashboardAccess:
+    def _sealed(cls, seal: object, grant: DashboardGrant, judge: Callable[[], None]) -> DashboardAccess:
         if seal is not _SEAL:
             raise TypeError("DashboardAccess has no public constructor: ask Gate.verify_dashboard for one")
         access = object.__new__(cls)
         for name in _SAID:
             object.__setattr__(access, name, getattr(grant, name))
-        object.__setattr__(access, "_clock", clock)
+        object.__setattr__(access, "_judge", judge)
         return access
 
     def covers(self, dashboard_id: str) -> bool:
@@ -58,17 +61,16 @@ class DashboardAccess(DashboardGrant):
         return self.can_write() and self.access_type in {"admin", "editor"}
 
     def require_live(self) -> None:
-        """Raise TokenRefused if the token has expired by now."""
-        if self._clock() >= self.expires_at:
-            raise TokenRefused("token_expired")
+        """Raise TokenRefused if the token has expired by now, or a reloaded configuration does not take it."""
+        self._judge()
 
 
-def verify_dashboard(token: str, verifier: Verifier, *, clock: Callable[[], float]) -> DashboardAccess:
-    """Prove who the bearer is, and write the decision. Raises TokenRefused."""
+def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Callable[[], float]) -> DashboardAccess:
+    """Prove who the bearer is, and write the decision. `current` gives the verifier of the configuration that holds now. Raises TokenRefused."""
     trail = decisions.trail()
     try:
         with trail.stage("verify"):
-            access = _verified(token, verifier, clock)
+            access = _verified(token, current, clock)
     except TokenRefused as refusal:
         decisions.emit(decisions.Decision(trail.request_id, refusal.code, refusal.status, stages=trail.stages))
         raise
@@ -76,14 +78,25 @@ def verify_dashboard(token: str, verifier: Verifier, *, clock: Callable[[], floa
     return access
 
 
-def _verified(token: str, verifier: Verifier, clock: Callable[[], float]) -> DashboardAccess:
+def _verified(token: str, current: Callable[[], Verifier], clock: Callable[[], float]) -> DashboardAccess:
     if not token:
         raise TokenRefused("token_missing", "there is no dashboard access token", hint=f"send the `{_MEMBER}`")
+    verifier = current()
     try:
         claims = verifier.verify(token, now=clock(), member=_MEMBER)
-        return DashboardAccess._sealed(_SEAL, read_dashboard_grant(claims, verifier.rules_of(claims)), clock)
+        grant = read_dashboard_grant(claims, verifier.rules_of(claims))
+        return DashboardAccess._sealed(_SEAL, grant, partial(_judge, claims, verifier, current, clock))
     except TokenRefused as refusal:
         if refusal.code != "token_kind":
             raise
         wrong = refusal.detail
     raise TokenRefused("token_kind", wrong, hint=f"send the `{_MEMBER}`")
+
+
+def _judge(claims: Claims, verified_by: Verifier, current: Callable[[], Verifier], clock: Callable[[], float]) -> None:
+    now, verifier = clock(), current()
+    if now >= claims.expires_at:
+        raise TokenRefused("token_expired")
+    if verifier is not verified_by:
+        judged = verifier.judge(claims, now=now)
+        read_dashboard_grant(judged, verifier.rules_of(judged))
