@@ -15,6 +15,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -32,14 +33,17 @@ _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say it
 
 def main() -> int:
     """The program `rowseal`; gives its exit status."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its escape
+    # where a stream was closed before the start Python has None for it: then nothing is read, and what is written goes nowhere
+    out, err = (stream or Path(os.devnull).open("w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115 -- to the end
+    stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 -- to the end
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its escape
     try:
-        status = run(sys.argv[1:], out=sys.stdout, err=sys.stderr, stdin=sys.stdin, clock=time.time)
-        sys.stdout.flush()
+        status = run(sys.argv[1:], out=out, err=err, stdin=stdin, clock=time.time)
+        out.flush()
     except BrokenPipeError:
         # whoever read the answer has gone; the interpreter must not try to flush once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return FAILED
     return status
 
