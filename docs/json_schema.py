@@ -28,12 +28,12 @@ def lines() -> Iterator[str]:
 
 
 def _said() -> Mapping[str, Mapping[str, str]]:
-    """Model -> key -> the text that stands under it in the source."""
+    """Model -> key -> the text that stands under it in the source. A key that is a word of Python's ends in an underscore there."""
     said: dict[str, dict[str, str]] = {}
     for model in ast.parse(inspect.getsource(document)).body:
         for key, below in zip(model.body, model.body[1:], strict=False) if isinstance(model, ast.ClassDef) else ():
             if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                said.setdefault(model.name, {})[key.target.id] = inspect.cleandoc(str(below.value.value))
+                said.setdefault(model.name, {})[key.target.id.removesuffix("_")] = inspect.cleandoc(str(below.value.value))
     return said
 
 

@@ -15,7 +15,7 @@ import psycopg
 
 from world import Table, Value
 
-__all__ = ["Answer", "PostgresModel", "SqliteModel", "fill_postgres", "fill_sqlite", "libpq"]
+__all__ = ["Answer", "PostgresModel", "SqliteModel", "fill_postgres", "fill_sqlite", "libpq", "load_sqlite"]
 
 _SQLITE: Final[Mapping[str, str]] = {
     "integer": "INTEGER",
@@ -73,7 +73,8 @@ def _stored_in_sqlite(value: Value) -> Any:
             return value
 
 
-def _load_sqlite(connection: sqlite3.Connection, tables: Sequence[Table], views: Mapping[str, str], *, keyed: bool) -> None:
+def load_sqlite(connection: sqlite3.Connection, tables: Sequence[Table], views: Mapping[str, str], *, keyed: bool) -> None:
+    """Make the tables, with these rows; `keyed` adds a key and indexes."""
     for table in tables:
         connection.execute(_definition(table, _SQLITE, keyed=keyed))
         _insert_sqlite(connection, table)
@@ -101,7 +102,7 @@ def fill_sqlite(path: Path, tables: Sequence[Table], views: Mapping[str, str]) -
                 connection.execute(f"DELETE FROM {_quoted(table.name)}")
                 _insert_sqlite(connection, table)
         else:
-            _load_sqlite(connection, tables, views, keyed=True)
+            load_sqlite(connection, tables, views, keyed=True)
         connection.execute("COMMIT")
 
 
@@ -155,7 +156,7 @@ class SqliteModel:
     def __init__(self, tables: Sequence[Table]) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.create_function("spy", 1, lambda value: value)
-        _load_sqlite(self._connection, tables, {}, keyed=False)
+        load_sqlite(self._connection, tables, {}, keyed=False)
 
     def ask(self, sql: str, params: Mapping[str, Any]) -> Answer:
         """Columns and rows. Raises sqlite3.Error."""

@@ -55,6 +55,17 @@ class Case:
         return f"{self.file}: {self.title}"
 
 
+class _Loader(yaml.SafeLoader):
+    """`on` is a word, as it is to the product: YAML 1.2 has no booleans but true and false."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
+
+
 class MalformedCaseError(ValueError):
     """A Markdown file does not follow the format; the message begins with file:line."""
 
@@ -124,7 +135,7 @@ def _case(path: Path, trail: list[_Section]) -> Case:
         if "grant" in outer.blocks:
             grant = outer.blocks["grant"][1]
         if "config" in outer.blocks:
-            configuration |= yaml.safe_load(outer.blocks["config"][1])
+            configuration |= yaml.load(outer.blocks["config"][1], _Loader)
         dialects = tuple(each for each in dialects if each in outer.dialects)
     if grant is None:
         raise MalformedCaseError(f"{where}: no grant here or above")
@@ -133,7 +144,7 @@ def _case(path: Path, trail: list[_Section]) -> Case:
         file=path.stem,
         title=section.title,
         line=section.line,
-        bearer=_bearer(yaml.safe_load(grant), where),
+        bearer=_bearer(yaml.load(grant, _Loader), where),
         configuration=configuration,
         sql=block["ask"],
         params=json.loads(block.get("params", "{}")),

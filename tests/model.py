@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
+from derived import is_derived, written_out
 from world import Bearer, Column, Table, Value
 
 __all__ = ["Permission", "literals", "permission", "plant", "twin", "visible"]
@@ -114,6 +115,7 @@ def _through(own: Sequence[int], theirs: Sequence[int], parents: Iterable[Row]) 
 
 def permission(configuration: Mapping[str, Any], tables: Sequence[Table], bearer: Bearer) -> Permission:
     """A test of rows for each dataset that the token names and whose rows it restricts (or need not restrict)."""
+    configuration, tables = written_out(configuration, tables)
     datasets = {each["id"]: each for each in configuration["datasets"]}
     by_name = {each.name: each for each in tables}
 
@@ -135,7 +137,7 @@ def permission(configuration: Mapping[str, Any], tables: Sequence[Table], bearer
                 own_key = [table.position(_column_of(dataset, reference)) for reference in entry["on"]]
                 their_key = [parents.position(_column_of(parent, reference)) for reference in entry["on"].values()]
                 always.append(_through(own_key, their_key, filter(allowed, parents.rows)))
-            elif isinstance(entry["value"], Mapping):
+            elif isinstance(entry.get("value"), Mapping):
                 try:
                     value = _claim(bearer, entry["value"]["claim"])
                 except KeyError:
@@ -162,6 +164,7 @@ def permission(configuration: Mapping[str, Any], tables: Sequence[Table], bearer
 
 def visible(configuration: Mapping[str, Any], tables: Sequence[Table], allowed: Permission) -> tuple[Table, ...]:
     """V: one relation per open dataset, called as queries call it, with the declared visible fields of its permitted rows."""
+    configuration, tables = written_out(configuration, tables)
     by_name = {each.name: each for each in tables}
     relations = []
     for dataset in configuration["datasets"]:
@@ -177,9 +180,41 @@ def visible(configuration: Mapping[str, Any], tables: Sequence[Table], allowed: 
 
 
 def _forbidden(configuration: Mapping[str, Any], allowed: Permission, table: Table) -> Callable[[Row], bool]:
-    ids = [dataset["id"] for dataset in configuration["datasets"] if dataset["table"] == table.name]
+    ids = [dataset["id"] for dataset in configuration["datasets"] if not is_derived(dataset) and dataset["table"] == table.name]
     # A table that is no dataset, or not an open one, is forbidden as a whole.
     return lambda row: not any(identity in allowed and allowed[identity](row) for identity in ids)
+
+
+Edits: TypeAlias = Mapping[int, "Row | None"]  # position in a table -> the row that is there afterwards, if any
+
+
+def _edited(table: Table, edits: Edits) -> Table:
+    rows = dict(enumerate(table.rows)) | dict(edits)
+    return replace(table, rows=tuple(row for row in rows.values() if row is not None))
+
+
+def _unseen(configuration: Mapping[str, Any], tables: Sequence[Table], number: int, edits: Edits, allowed: Permission) -> Edits:
+    """As many of the edits of one table as no open dataset shows that is made of other rows. Such a dataset has no row of its own to ask."""
+    derived = {**configuration, "datasets": [each for each in configuration["datasets"] if is_derived(each) and each["id"] in allowed]}
+    if not derived["datasets"]:
+        return edits
+    kept: dict[int, Row | None] = {}
+
+    def seen(more: Edits) -> list[tuple[Row, ...]]:
+        after = [*tables[:number], _edited(tables[number], kept | dict(more)), *tables[number + 1 :]]
+        return [relation.rows for relation in visible(derived, after, allowed)]
+
+    before = seen({})
+
+    def keep(some: list[tuple[int, Row | None]]) -> None:
+        if seen(dict(some)) == before:
+            kept.update(some)
+        elif len(some) > 1:
+            keep(some[: len(some) // 2])
+            keep(some[len(some) // 2 :])
+
+    keep(list(edits.items()))
+    return kept
 
 
 _LARGEST = 2**63 - 1
@@ -196,25 +231,25 @@ _TRAPS: Final[Mapping[str, tuple[Value, ...]]] = {
 def plant(configuration: Mapping[str, Any], tables: Sequence[Table], allowed: Permission, literals: Iterable[int | Decimal | str]) -> tuple[Table, ...]:
     """The tables with a forbidden row for every literal in every column that can hold it, and for every trap."""
     wanted = tuple(dict.fromkeys(literals))
-    planted = []
-    for table in tables:
+    planted = list(tables)
+    for number, table in enumerate(tables):
         forbidden = _forbidden(configuration, allowed, table)
         templates = [row for row in table.rows if forbidden(row)]
-        rows = list(table.rows)
-        taken = {row[0] for row in rows}
+        edits: dict[int, Row | None] = {}
+        taken = {row[0] for row in table.rows}
         fresh = 50_000
         for position, column in enumerate(table.columns):
-            for number, value in enumerate(_TRAPS.get(column.kind, ()) + tuple(each for each in wanted if _fits(each, column.kind))):
+            for turn, value in enumerate(_TRAPS.get(column.kind, ()) + tuple(each for each in wanted if _fits(each, column.kind))):
                 if not templates:
                     break
-                row = list(templates[number % len(templates)])
+                row = list(templates[turn % len(templates)])
                 fresh += 1
                 row[0] = fresh
                 row[position] = value
                 if row[0] not in taken and forbidden(tuple(row)):
                     taken.add(row[0])
-                    rows.append(tuple(row))
-        planted.append(replace(table, rows=tuple(rows)))
+                    edits[len(table.rows) + len(edits)] = tuple(row)
+        planted[number] = _edited(table, _unseen(configuration, planted, number, edits, allowed))
     return tuple(planted)
 
 
@@ -231,25 +266,26 @@ def _fits(value: int | Decimal | str, kind: str) -> bool:
 
 def twin(configuration: Mapping[str, Any], tables: Sequence[Table], allowed: Permission) -> tuple[Table, ...]:
     """The same permitted rows in the same order; of the forbidden ones a third gone, the others changed, and new ones added."""
-    changed = []
-    for table in tables:
+    changed = list(tables)
+    for number, table in enumerate(tables):
         forbidden = _forbidden(configuration, allowed, table)
-        rows: list[Row] = []
+        edits: dict[int, Row | None] = {}
         count = 0
         last: Row | None = None
-        for row in table.rows:
+        for position, row in enumerate(table.rows):
             if not forbidden(row):
-                rows.append(row)
                 continue
             count += 1
             last = row
-            if count % 3:
-                other = _other(row, table)
-                rows.append(other if forbidden(other) else row)
+            other = _other(row, table)
+            if count % 3 == 0:
+                edits[position] = None
+            elif forbidden(other):
+                edits[position] = other
         if last is not None:
             new = [(70_000 + extra, *last[1:]) for extra in range(3)]
-            rows += [row for row in new if forbidden(row)]
-        changed.append(replace(table, rows=tuple(rows)))
+            edits |= {len(table.rows) + extra: row for extra, row in enumerate(new) if forbidden(row)}
+        changed[number] = _edited(table, _unseen(configuration, changed, number, edits, allowed))
     return tuple(changed)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, Guard, Limits, Storage, ThroughFilter
+from rowseal.catalog.reflection import Column as Reflected
+from rowseal.catalog.reflection import Relation
 from rowseal.claims import KeyFacts
 from rowseal.filters import FilterTree, FlatFilters, read_tree
 from rowseal.grants import Grant
@@ -14,11 +16,12 @@ from rowseal.sql.admit import admit
 from rowseal.sql.dialects import DIALECTS
 from rowseal.sql.names import DatasetLookup
 from rowseal.sql.secure import secure
+from rowseal.sql.sources import admit_source, write_source
 from rowseal.sql.witness import attest
 
 __all__ = ["TENANT_ONE", "catalog", "draft", "policy", "secured"]
 
-TENANT_ONE = {"orders": [[{"field": "tenant", "op": "=", "value": 1}]], "customers": [[{"field": "tenant", "op": "=", "value": 1}]]}
+TENANT_ONE = {name: [[{"field": "tenant", "op": "=", "value": 1}]] for name in ("orders", "customers", "sales", "totals")}
 
 
 def _field(name: str, type_: FieldType, storage: Storage, **more: Any) -> Field:
@@ -40,6 +43,11 @@ def catalog(dialect: str, *, limits: Limits | None = None, functions: FunctionRu
         _dataset("products", dialect, "table", _field("id", *number), _field("name", *string, **exact), public=True),
         _dataset("order_items", dialect, "table", _field("id", *number), _field("order_id", *number), _field("qty", *number),
                  secure_filters=(ThroughFilter("orders", (("order_id", "id"),)),)),
+        _source("sales", dialect, "SELECT o.id, o.tenant_id, c.name AS who FROM orders AS o LEFT JOIN customers AS c ON c.id = o.customer_id",
+                _field("id", *number), _field("tenant", *number, column="tenant_id"), _field("who", *string, **exact)),
+        _source("totals", dialect, "WITH t AS (SELECT tenant_id, amount FROM orders) SELECT tenant_id AS tenant, COUNT(*) AS n FROM t GROUP BY tenant_id",
+                _field("tenant", *number), _field("n", *number)),
+        _dataset("lines", dialect, "table", _field("id", *number), _field("sale", *number), secure_filters=(ThroughFilter("sales", (("sale", "id"),)),)),
         _dataset("salaries", dialect, "table", _field("id", *number), _field("amount", *number)),
     ]  # fmt: skip
     return Catalog(
@@ -62,10 +70,19 @@ def _dataset(name: str, dialect: str, relation: str, *fields: Field, **more: Any
     return Dataset(id=name, name=name, sql_name=name, schema=schema, table=name, relation=relation, public=more.pop("public", False), fields=fields, **more)
 
 
+def _source(name: str, dialect: str, sql: str, *fields: Field) -> Dataset:
+    """A dataset that is a SELECT over orders and customers."""
+    schema = "main" if dialect == "sqlite" else "public"
+    columns = {"orders": ("id", "tenant_id", "customer_id", "amount"), "customers": ("id", "name")}
+    relations = {(None, table): Relation(schema, table, "table", {each: Reflected(each, "", "") for each in names}) for table, names in columns.items()}
+    source = write_source(admit_source(sql, dialect, FunctionRules()), relations)
+    return Dataset(id=name, name=name, sql_name=name, schema="", table="", relation="source", public=False, fields=fields, source=source)
+
+
 def policy(dialect: str, filters: dict[str, Any] | None = None, **more: Any) -> Policy:
     """The policy of a token with these secure filters (tenant one's, unless told), which grants all datasets but salaries."""
     trees: dict[str, FilterTree] = {name: read_tree(raw, FlatFilters.ALL) for name, raw in (TENANT_ONE if filters is None else filters).items()}
-    granted = frozenset({"orders", "customers", "products", "order_items"})
+    granted = frozenset({"orders", "customers", "products", "order_items", "sales", "totals", "lines"})
     grant = Grant(key=KeyFacts("key", "vizzly"), dataset_ids=granted, filters=trees, expires_at=9e9, digest="", claims={})
     return Policy(grant, catalog(dialect, **more))
 

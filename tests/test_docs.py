@@ -254,18 +254,27 @@ def test_the_claims_and_filters_shown_are_accepted() -> None:
 
 
 def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
-    """datasets-yaml.md: two connections; the three forms of a secure filter, in a file around them."""
-    connections, fragment = _fences("docs/reference/datasets-yaml.md", "yaml")
+    """datasets-yaml.md: two connections; a SELECT, joined tables, and the three forms of a secure filter, in a file around them."""
+    connections, select, joined, filters = _fences("docs/reference/datasets-yaml.md", "yaml")
     connection = sqlite3.connect(tmp_path / "data.db")
-    connection.executescript("CREATE TABLE orders (order_id INTEGER); CREATE TABLE lines (order_id INTEGER, deleted BOOLEAN, region TEXT);")
+    connection.executescript("""
+        CREATE TABLE orders (id INTEGER, order_id INTEGER, tenant_id INTEGER, customer_id INTEGER, amount NUMERIC);
+        CREATE TABLE customers (id INTEGER, name TEXT);
+        CREATE TABLE order_items (order_id INTEGER, qty INTEGER);
+        CREATE TABLE parts (order_id INTEGER, deleted BOOLEAN, region TEXT);
+    """)
     connection.close()
     make_keys(tmp_path)
     top = ["version: 1", "database: sqlite:///data.db", "tokens: [{profile: vizzly, keys: [{id: docs, public_key_file: public.pem}]}]", "datasets:"]
-    parent = ["  - {id: orders, table: orders, fields: [{id: order_id, type: number}]}"]
-    child = ["  - id: lines", "    table: lines", "    fields: [{id: order_id, type: number}, {id: deleted, type: boolean}, {id: region, type: string}]"]
-    (tmp_path / "datasets.yaml").write_text("\n".join([*top, *parent, *child, *(f"    {line}" for line in fragment.splitlines())]))
+    top += [f"  - {{id: {each}, table: {each}, fields: [{{id: {field}, type: number}}]}}" for each, field in (("orders", "order_id"), ("customers", "id"))]
+    child = ["  - id: parts", "    table: parts", "    fields: [{id: order_id, type: number}, {id: deleted, type: boolean}, {id: region, type: string}]"]
+    joined = joined.replace("reads_past: [", "reads_past: [sales, ")  # the page shows each alone
+    given = [*(f"  {line}" for line in (*select.splitlines(), *joined.splitlines())), *child, *(f"    {line}" for line in filters.splitlines())]
+    (tmp_path / "datasets.yaml").write_text("\n".join([*top, *given]))
     catalog = load(tmp_path / "datasets.yaml", environ={}).catalogs["default"]
-    assert len(catalog.datasets["lines"].secure_filters) == 3
+    assert len(catalog.datasets["parts"].secure_filters) == 3
+    assert catalog.datasets["sales"].tables == {("main", "orders"), ("main", "customers")}
+    assert catalog.datasets["lines"].tables == {("main", "orders"), ("main", "customers"), ("main", "order_items")}
     # two databases: what the fragment leaves out is put in
     for name, table in (("shop.db", "orders"), ("house.db", "events")):
         with closing(sqlite3.connect(tmp_path / name)) as database:

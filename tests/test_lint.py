@@ -157,6 +157,15 @@ def test_a_view_over_a_view_leads_around_the_guard_too() -> None:
     assert codes() == [("unguarded_view", "regions")]
 
 
+def test_a_select_leads_around_the_guard_of_its_table() -> None:
+    """`reads_past` accepts it in writing; that it is risky is said all the same, and a second SELECT is not its twin."""
+    database(TABLES)
+    select = {"sql": "SELECT id, tenant_id, region FROM orders", "fields": FIELDS}
+    first, second = {**select, "id": "first", "reads_past": ["orders"]}, {**select, "id": "second", "reads_past": ["orders", "first"]}
+    configured(orders(), {**first, **FILTER}, {**second, **GUARD})
+    assert codes() == [("unguarded_view", "first"), ("unguarded_view", "first")]  # past the guards of two
+
+
 # --- what has changed ----------------------------------------------------------------------------------------------------------------------
 
 

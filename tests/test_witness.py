@@ -58,6 +58,9 @@ QUERIES = {
     "cte": "WITH mine(x) AS (SELECT id FROM orders) SELECT x FROM mine AS m WHERE x IN (SELECT id FROM products)",
     "recursive": "WITH RECURSIVE t(n) AS (SELECT id FROM orders UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT n FROM t",
     "fenced": "SELECT id FROM orders WHERE id / amount > 1 OR EXISTS (SELECT 1 FROM products)",
+    "source": "SELECT who FROM sales",
+    "source with a CTE": "SELECT t.n FROM totals AS t JOIN sales AS s ON s.tenant = t.tenant",
+    "through a source": "SELECT id FROM lines",
 }
 
 
@@ -158,8 +161,26 @@ SABOTAGES: dict[str, Sabotage] = {
     "second table in a guard": _guard_text(" AS b WHERE", ' AS b, "main"."salaries" AS s WHERE'),
     "limit in a guard": _guard_text(" WHERE ", " WHERE 1 = 1 LIMIT 1 -- "),
     "guard under another name": _guard_text(f'"__g{NUMBER}"', '"__u9"'),
+    "source's table swapped": _guard_text('."orders" AS ', '."salaries" AS '),
+    "source with one more table": _guard_text(" AS o LEFT JOIN", ' AS o CROSS JOIN "main"."salaries" LEFT JOIN'),
+    "source with one table less": _guard_text(" ON c.id = o.customer_id)", " ON FALSE)"),
+    "source with another condition": _guard_text("c.id = o.customer_id", "c.id = o.id"),
+    "source with other columns": _guard_text("o.tenant_id, c.name", "o.id AS tenant_id, c.name"),
+    "source with a condition more": _guard_text(" ON c.id = o.customer_id", " ON c.id = o.customer_id WHERE 1 = 1"),
+    "source under another alias": _guard_text(") AS b WHERE", ") AS c WHERE"),
+    "source with its column list": _guard_text(") AS b WHERE", ") AS b(x, y, z) WHERE"),
+    "source replaced by a table": _guard_text("FROM (SELECT o.id", 'FROM "main"."orders" AS b -- (SELECT o.id'),
+    "source of another dataset": lambda given: (
+        replace(given, guards=(replace(given.guards[0], dataset="totals"), *given.guards[1:])) if given.guards[0].dataset == "sales" else None
+    ),
+    "source's CTE reads another table": _guard_text('amount FROM "', 'amount FROM "x"."orders" AS y, "'),
+    "source's CTE under a name of its own": _guard_text(f"__g{NUMBER}_1", "t"),
+    "source's fence removed": _guard_text(" AS MATERIALIZED (", " AS NOT MATERIALIZED ("),
+    "parent's source swapped": _guard_text("FROM (SELECT o.id", "FROM (SELECT o.customer_id AS id"),
     "guard that is a union": _guard_text(" FROM ", " FROM x UNION SELECT 1 FROM "),
-    "fence dropped or put up": lambda given: replace(given, fenced=not given.fenced),
+    "fence dropped or put up": lambda given: (
+        None if {guard.dataset for guard in given.guards} <= {"sales", "totals", "lines"} else replace(given, fenced=not given.fenced)  # those always are
+    ),
     "guard with another fence": _guard_text(" AS NOT MATERIALIZED (", " AS ("),
     "text after a guard": lambda given: replace(given, guards=(replace(given.guards[0], text=given.guards[0].text + ', "x" AS (SELECT 1)'), *given.guards[1:])),
     "values swapped": _swap_values,

@@ -18,14 +18,15 @@ from typing import Any, Final
 from rowseal.catalog import Catalog, FunctionRules, Limits
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.connections import Address, addresses, members
-from rowseal.catalog.document import DatasetEntry, Document, FunctionsEntry, KeyEntry, TokensEntry, read
+from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry, read
 from rowseal.catalog.names import ascii_lower
 from rowseal.catalog.reflection import Reflection, Unreachable, reflect
-from rowseal.catalog.resolve import check_ids, check_names, resolve, table_of
+from rowseal.catalog.resolve import Backing, check_ids, check_names, resolve
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
 from rowseal.errors import Misconfigured, Problem
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
+from rowseal.sources import Backings
 
 __all__ = ["Configuration", "load", "sources"]
 
@@ -62,23 +63,32 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         check_names(mine, found[name].dialect if name in found else "", findings)
     token_rules = _token_rules(document, folder, findings)
     functions = _functions(document.functions, findings)
+    backings = {name: Backings(entries[name], address.dialect, functions, findings) for name, address in found.items()}
     findings.stop()
-    reflections = {name: _reflected(address, entries[name], findings) for name, address in found.items()}
+    reflections = {name: _reflected(address, backings[name], findings) for name, address in found.items()}
     findings.stop()
     limits = Limits(**{name: value for name, value in document.limits.model_dump().items() if value is not None})
     catalogs: dict[str, Catalog] = {}
     for name, address in found.items():
         elsewhere = {entry.id: other for other, theirs in entries.items() if other != name for entry in theirs.values()}
-        datasets = resolve(entries[name], reflections[name], address.dialect, findings, elsewhere=elsewhere)
+        datasets = resolve(entries[name], _backed(address, backings[name], reflections[name], findings), address.dialect, findings, elsewhere=elsewhere)
         database = address.url.render_as_string(hide_password=False)
         catalogs[name] = Catalog(address.dialect, database, MappingProxyType(datasets), limits, functions, address.allow_privileged_role, name)
     findings.stop()
     return Configuration(MappingProxyType(catalogs), limits, token_rules, path)
 
 
-def _reflected(address: Address, entries: Mapping[int, DatasetEntry], findings: Findings) -> Reflection:
+def _backed(address: Address, backings: Backings, reflection: Reflection, findings: Findings) -> Mapping[str, Backing]:
     try:
-        reflection = reflect(address.url, address.dialect, {table_of(entry): None for entry in entries.values()})
+        return backings.found(reflection, address.url)
+    except Unreachable as problem:
+        findings.add(address.at, str(problem))
+        return {}
+
+
+def _reflected(address: Address, backings: Backings, findings: Findings) -> Reflection:
+    try:
+        reflection = reflect(address.url, address.dialect, backings.wanted)
     except Unreachable as problem:
         findings.add(address.at, str(problem))
         return Reflection({})

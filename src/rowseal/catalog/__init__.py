@@ -28,6 +28,7 @@ __all__ = [
     "FunctionRules",
     "Guard",
     "Limits",
+    "Source",
     "Storage",
     "ThroughFilter",
 ]
@@ -124,9 +125,25 @@ class Guard:
     values_in: frozenset[Bound] | None = None  # typed like the field, as the token's own values are before they are compared
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A SELECT of the operator that stands where a table would: rows made of other rows. Written once, when the file is loaded.
+
+    `text` is that SELECT as it stands in a guard, with U+0002 where the guard's number goes; `tables` are the (schema, table) pairs that it
+    reads, and nothing else; `ctes` counts its own CTEs, which are called `__g<number of the guard>_1` and so on.
+    """
+
+    text: str
+    tables: frozenset[tuple[str, str]]
+    ctes: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # equal to itself alone: caches are keyed by it
 class Dataset:
-    """One relation of the catalog. `relation` is "table", or else what it is: its columns may then raise where they are read."""
+    """One relation of the catalog. `relation` is "table", or else what it is: its columns may then raise where they are read.
+
+    Its rows come from the table `schema`.`table`, or from `source`; then both names are empty.
+    """
 
     id: str
     name: str
@@ -138,6 +155,7 @@ class Dataset:
     fields: tuple[Field, ...]
     secure_filters: tuple[ConfigFilter | ClaimFilter | ThroughFilter, ...] = ()
     guards: tuple[Guard, ...] = ()
+    source: Source | None = None
 
     def field(self, reference: str) -> Field | None:
         """The field of this id, else the one field whose name people see is unique and equal to it."""
@@ -151,6 +169,11 @@ class Dataset:
     def visible(self) -> tuple[Field, ...]:
         """The fields that a query may see, in the order of the file."""
         return tuple(candidate for candidate in self.fields if not candidate.hidden)
+
+    @property
+    def tables(self) -> frozenset[tuple[str, str]]:
+        """Every physical table, as (schema, table), that its rows are read from."""
+        return frozenset({(self.schema, self.table)}) if self.source is None else self.source.tables
 
 
 @dataclass(frozen=True, slots=True)

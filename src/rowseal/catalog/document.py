@@ -12,12 +12,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from rowseal.catalog import FieldType
-from rowseal.catalog.scalars import Count, Duration, Leeway, Name, Size, Text, Version, kind_of
+from rowseal.catalog.scalars import Count, Duration, JoinType, Leeway, Name, Size, Text, Version, kind_of
 from rowseal.catalog.text import Findings, nearest, parse
 from rowseal.errors import Misconfigured, Problem
 from rowseal.filters import FlatFilters, Operator
 
-__all__ = ["ConnectionEntry", "DatasetEntry", "Document", "FieldEntry", "GuardEntry", "KeyEntry", "LimitsEntry", "SecureFilterEntry", "TokensEntry", "read"]
+__all__ = [
+    "ConnectionEntry",
+    "DatasetEntry",
+    "Document",
+    "FieldEntry",
+    "GuardEntry",
+    "JoinEntry",
+    "KeyEntry",
+    "LimitsEntry",
+    "SecureFilterEntry",
+    "TokensEntry",
+    "read",
+]
 
 
 def _one_or_list(value: object) -> object:
@@ -92,6 +104,8 @@ class FieldEntry(_Entry):
     """The name that people see; accepted in filters too. Default: the id."""
     sql_name: Name | None = None
     """The name in SQL. Default: the id."""
+    table: Name | None = None
+    """Where the dataset has `joins:`, the table that has the column: its name, or what `as:` calls it. Default: the dataset's own."""
     column: Name | None = None
     """The column of the table. Default: the id."""
     hidden: bool = False
@@ -154,19 +168,41 @@ class ConnectionEntry(_Entry):
     """true: start although the role in this database may do more than read."""
 
 
+class JoinEntry(_Entry):
+    """A table joined to those before it."""
+
+    type: JoinType
+    """`inner`, or `left`: rows that find no partner stay, with nulls."""
+    table: Name
+    """`table` or `schema.table`. Without a schema: the connection's default one."""
+    on: dict[str, Name] = Field(min_length=1)
+    """A column of the earlier table: the column of this one that equals it."""
+    as_: Name | None = Field(default=None, alias="as")
+    """What fields and later joins call it. Default: the table's name."""
+    from_: Name | None = Field(default=None, alias="from")
+    """Which earlier table the columns of `on` belong to. Default: the dataset's own."""
+
+
 class DatasetEntry(_Entry):
-    """A table or view that tokens may grant, and its rules."""
+    """Rows that tokens may grant, and their rules: of a table or view (`table`), of several (`joins`), or of a SELECT (`sql`)."""
 
     model_config = ConfigDict(
-        json_schema_extra={"not": {"required": ["public", "guards"], "properties": {"public": {"const": True}, "guards": {"minItems": 1}}}}
+        json_schema_extra={
+            "not": {"required": ["public", "guards"], "properties": {"public": {"const": True}, "guards": {"minItems": 1}}},
+            "oneOf": [{"required": ["table"]}, {"required": ["sql"], "properties": {"joins": {"maxItems": 0}}}],
+        }
     )
 
     id: Name
     """The name in the token: in `dataSetIds` and `secureFilters`."""
-    table: Name
+    table: Name | None = None
     """`table` or `schema.table`. Without a schema: the connection's default one."""
     connection: Name | None = None
     """The name, under `connections`, of the database that the table is in. Needed where there are several."""
+    sql: Text | None = None
+    """A SELECT, in place of `table`: its rows are the dataset's, and the filters apply to them."""
+    joins: list[JoinEntry] = []
+    """Tables joined to `table`, one after the other; their columns may be fields."""
     fields: list[FieldEntry] = Field(min_length=1)
     """What queries may see. A column that is not here does not exist for them."""
     sql_name: Name | None = None
@@ -177,6 +213,8 @@ class DatasetEntry(_Entry):
     """true: may be read without a filter in the token. It must still be granted."""
     same_table_as: Name | None = None
     """Written on the later of two datasets over one table: a bearer of both may read whatever either permits."""
+    reads_past: list[Name] = []
+    """With `sql` or `joins`: the datasets whose tables it reads too, and whose filters do not hold there."""
     secure_filters: list[SecureFilterEntry] = []
     """Always joined with AND, whatever the token says."""
     guards: list[GuardEntry] = []
@@ -251,6 +289,7 @@ _MODELS: Final[Mapping[str, type[_Entry]]] = {
     "keys": KeyEntry,
     "datasets": DatasetEntry,
     "fields": FieldEntry,
+    "joins": JoinEntry,
     "secure_filters": SecureFilterEntry,
     "guards": GuardEntry,
     "limits": LimitsEntry,
@@ -263,8 +302,6 @@ _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
     ("keys", "not_before"): "add the key when it shall begin to hold",
     ("keys", "retire_at"): "remove the key when it shall end",
     ("keys", "allow_symmetric"): "sign with an ES256, RS256 or EdDSA key pair",
-    ("datasets", "sql"): "make a view in the database and write its name as `table:`",
-    ("datasets", "joins"): "make a view in the database and write its name as `table:`",
 }
 
 
@@ -307,7 +344,7 @@ def _check(plain: Any, findings: Findings) -> Document | None:
         # under `connections` names of the file's own stand between
         container = "connections" if path[0] == "connections" else next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
         cure = _NOT_YET.get((container, key))
-        known = list(_MODELS[container].model_fields)
+        known = [each.alias or name for name, each in _MODELS[container].model_fields.items()]
         message = f"is not supported yet; {cure}" if cure else f"is no known key{nearest(key, known) or '; known here: ' + ', '.join(known)}"
         findings.add(path, message, at_key=True)
     return None

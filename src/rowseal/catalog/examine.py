@@ -17,24 +17,30 @@ __all__ = ["Examined", "examine"]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One dataset's relation. `indexed` are the columns that lead a whole index, None where there can be none, as on a view."""
+    """One dataset's relation. `indexed` are the columns that lead a whole index, None where there can be none, as on a view.
+
+    A SELECT of the file has no columns of its own here: the file declares which of them it wants.
+    """
 
     kind: str
     columns: Mapping[str, str]  # name -> declared type
     indexed: Collection[str] | None
     folding: Collection[str]  # columns of text whose collation calls different texts equal
-    reads: Collection[tuple[str, str]]  # of a view: the tables below it
+    reads: Collection[tuple[str, str]]  # of a view or SELECT: the tables below it
     writable: bool = False
 
 
 def examine(url: URL, catalog: Catalog) -> dict[str, Examined]:
     """Every dataset by id. Raises Unreachable."""
     datasets = catalog.datasets.values()
-    relations = reflect(url, catalog.dialect, [(each.schema, each.table) for each in datasets]).relations
+    relations = reflect(url, catalog.dialect, [(each.schema, each.table) for each in datasets if each.source is None]).relations
     found: dict[str, Examined] = {}
     with connected(url, catalog.dialect) as connection:
         look = _Sqlite(connection) if catalog.dialect == "sqlite" else _Postgres(connection)
         for each in datasets:
+            if each.source is not None:
+                found[each.id] = Examined(each.relation, {}, None, (), each.tables, look.writable(each))
+                continue
             relation = relations[each.schema, each.table]
             view = relation.kind == "view"
             indexed = None if relation.kind != "table" else look.indexed(each)
@@ -129,17 +135,17 @@ class _Postgres:
     def indexed(self, dataset: Dataset) -> Collection[str]:
         # an enum is compared as text, for which its index is of no use
         enums = {each.column for each in dataset.fields if each.storage is Storage.ENUM}
-        return set(self._asked(_INDEXED, dataset).scalars()) - enums
+        return set(self._asked(_INDEXED, dataset.schema, dataset.table).scalars()) - enums
 
     def folding(self, dataset: Dataset) -> Collection[str]:
         return {each.column for each in dataset.fields if each.storage is Storage.TEXT and not each.bytewise}
 
     def below(self, dataset: Dataset) -> Collection[tuple[str, str]]:
-        return {(row[0], row[1]) for row in self._asked(_BELOW, dataset)} - {(dataset.schema, dataset.table)}
+        return {(row[0], row[1]) for row in self._asked(_BELOW, dataset.schema, dataset.table)} - {(dataset.schema, dataset.table)}
 
     def writable(self, dataset: Dataset) -> bool:
-        return bool(self._asked(_WRITABLE, dataset).scalar())
+        return any(self._asked(_WRITABLE, schema, table).scalar() for schema, table in sorted(dataset.tables))
 
-    def _asked(self, statement: Any, dataset: Dataset) -> Any:
-        relation = self._connection.execute(_OID, {"schema": dataset.schema, "table": dataset.table}).scalar()
+    def _asked(self, statement: Any, schema: str, table: str) -> Any:
+        relation = self._connection.execute(_OID, {"schema": schema, "table": table}).scalar()
         return self._connection.execute(statement, {"relation": relation})

@@ -20,11 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from rowseal.catalog import FieldType, Storage
 from rowseal.catalog.names import ascii_lower
 
-__all__ = ["Column", "Reflection", "Relation", "Unfitting", "Unreachable", "connected", "reflect", "store"]
+__all__ = ["Column", "Reflection", "Relation", "Undescribed", "Unfitting", "Unreachable", "connected", "describe", "reflect", "store"]
 
 
 class Unreachable(Exception):
     """The database could not be read. The message names the driver's class of error and nothing that the driver said."""
+
+
+class Undescribed(Exception):
+    """The database does not take a SELECT, or does not tell what its columns are. The message holds nothing that the database said."""
 
 
 class Unfitting(Exception):
@@ -86,6 +90,12 @@ def reflect(url: URL, dialect: str, wanted: Collection[tuple[str | None, str]]) 
         return (_sqlite if dialect == "sqlite" else _postgres)(connection, wanted)
 
 
+def describe(url: URL, dialect: str, select: str) -> Mapping[str, Column]:
+    """The columns of a SELECT of ours, by name, in its order. Reads no row. Raises Undescribed, or Unreachable."""
+    with connected(url, dialect) as connection:
+        return (_describe_sqlite if dialect == "sqlite" else _describe_postgres)(connection, select)
+
+
 def _read_only_file(url: URL) -> Engine:
     # INVARIANT: looking at a file never makes or changes one; a path with `?` or `#` in it is no option of the URI.
     file = f"file:{quote(url.database or '')}?mode=ro"
@@ -114,6 +124,21 @@ def _sqlite(connection: Connection, wanted: Collection[tuple[str | None, str]]) 
         declared = {row.name: Column(row.name, row.type, _affinity(row.type), computed=row.hidden == 2) for row in columns}
         relations[schema, table] = Relation("main", found.name, kind, declared)
     return Reflection(relations, [row.name for row in known.values()])
+
+
+def _describe_sqlite(connection: Connection, select: str) -> Mapping[str, Column]:
+    """As for a view: a plain column of a table has its declared type, an expression has none."""
+    try:
+        connection.exec_driver_sql(f"CREATE TEMP VIEW __described AS {select}")  # in memory: the file is not touched
+        columns = connection.exec_driver_sql("SELECT name, type FROM pragma_table_xinfo('__described', 'temp')").all()
+    except SQLAlchemyError as error:
+        raise _undescribed(error) from None
+    return {row.name: Column(row.name, row.type, _affinity(row.type)) for row in columns}
+
+
+def _undescribed(error: SQLAlchemyError) -> Undescribed:
+    cause = getattr(error, "orig", None) or error
+    return Undescribed(f"is refused by the database ({type(cause).__name__}); run the SELECT there to see why")
 
 
 def _affinity(declared: str) -> str:
@@ -161,6 +186,21 @@ JOIN pg_catalog.pg_namespace s ON s.oid = b.typnamespace
 LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = :relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """)
+_TYPE: Final = text("""
+SELECT pg_catalog.format_type(t.oid, NULL) AS declared, t.typcollation <> 0 AS collatable,
+       CASE WHEN b.typtype = 'e' THEN 'enum'
+            WHEN b.typtype = 'b' AND (s.nspname = 'pg_catalog' OR b.typname = 'citext') THEN b.typname::text
+            ELSE '' END AS kind
+FROM pg_catalog.pg_type t
+JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+JOIN pg_catalog.pg_namespace s ON s.oid = b.typnamespace
+WHERE t.oid = :type
+""")
+_COLLATION: Final = (
+    "SELECT l.collisdeterministic, CASE WHEN l.collname <> 'default' THEN l.collnamespace::regnamespace::text || '.' || l.collname ELSE '' END "
+    "FROM pg_catalog.pg_collation l WHERE l.oid = pg_catalog.pg_collation_for((SELECT b.{column} FROM ({select}) AS b LIMIT 0))::regcollation"
+)
+_AS_IT_IS: Final = {"no_parameters": True}  # or a percent sign would be the driver's
 _KINDS: Final = {"v": "view", "f": "foreign table"}  # a partitioned table and a materialized view read like a table
 
 
@@ -184,6 +224,32 @@ def _column(row: Any) -> Column:
     # INVARIANT: bytewise only where equality is provably so: char(n) ignores trailing blanks, a nondeterministic collation anything.
     bytewise = row.kind in {"text", "varchar"} and row.deterministic
     return Column(row.name, row.declared, row.kind, bytewise=bytewise, collation=row.collation, computed=row.computed, readable=row.readable)
+
+
+def _describe_postgres(connection: Connection, select: str) -> Mapping[str, Column]:
+    """Under the settings that its queries will run with, so that every name means the same then."""
+    for setting in ("TRANSACTION READ ONLY", "LOCAL search_path = pg_catalog", "LOCAL statement_timeout = '10s'", "LOCAL jit = off"):
+        connection.exec_driver_sql(f"SET {setting}")
+    try:
+        result = connection.exec_driver_sql(f"SELECT * FROM ({select}) AS b LIMIT 0", execution_options=_AS_IT_IS)  # noqa: S608 -- admitted, and written by us
+        described = [(str(each[0]), each[1]) for each in result.cursor.description]
+        result.close()
+        return {name: _described(connection, select, name, oid) for name, oid in described}
+    except SQLAlchemyError as error:
+        raise _undescribed(error) from None
+
+
+def _described(connection: Connection, select: str, name: str, oid: Any) -> Column:
+    kind = connection.execute(_TYPE, {"type": oid}).one()
+    if not kind.collatable:
+        return Column(name, kind.declared, kind.kind)
+    quoted = '"' + name.replace('"', '""') + '"'
+    # The sub-query has the column's collation and, cut to no row, computes nothing.
+    collation = _COLLATION.format(column=quoted, select=select)
+    found = connection.exec_driver_sql(collation, execution_options=_AS_IT_IS).one_or_none()
+    if found is None:
+        raise Undescribed(f"gives a column `{name}` made of texts of two collations, which cannot be compared; make a view that says COLLATE")
+    return Column(name, kind.declared, kind.kind, bytewise=kind.kind in {"text", "varchar"} and found[0], collation=found[1])
 
 
 _POSTGRES: Final[Mapping[FieldType, Mapping[str, Storage]]] = {

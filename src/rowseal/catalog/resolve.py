@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from rowseal.catalog import Dataset, Field, FieldType, Storage
+from rowseal.catalog import Dataset, Field, FieldType, Source, Storage
 from rowseal.catalog.document import DatasetEntry, FieldEntry
 from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower
-from rowseal.catalog.reflection import Reflection, Relation, Unfitting, store
+from rowseal.catalog.reflection import Column, Unfitting, store
 from rowseal.catalog.rules import Rules
-from rowseal.catalog.text import Findings, Path, nearest
+from rowseal.catalog.text import Findings, Path
 
-__all__ = ["check_ids", "check_names", "resolve", "table_of"]
+__all__ = ["Backing", "check_ids", "check_names", "resolve", "table_of"]
 
 # Only directives of fixed width that mean the same in every locale.
 _FORMAT: Final = re.compile(r"(?:%[YmdHMSf]|[^%\x00-\x1f])+")
@@ -23,10 +24,21 @@ _NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers, and two of them m
 Entries = Mapping[int, DatasetEntry]  # by their place in the file
 
 
-def table_of(entry: DatasetEntry) -> tuple[str | None, str]:
-    """`table:` or `schema.table:` as (schema or None, table)."""
-    schema, dot, table = entry.table.rpartition(".")
-    return (schema, table) if dot else (None, entry.table)
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """Where a dataset's rows come from, and the column behind each of its fields; None for one that was not found, and was noted."""
+
+    kind: str
+    schema: str
+    table: str
+    columns: tuple[Column | None, ...]
+    source: Source | None = None
+
+
+def table_of(written: str) -> tuple[str | None, str]:
+    """`table` or `schema.table` as (schema or None, table)."""
+    schema, dot, table = written.rpartition(".")
+    return (schema, table) if dot else (None, written)
 
 
 def check_ids(entries: Sequence[DatasetEntry], findings: Findings) -> None:
@@ -44,13 +56,14 @@ def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
     for number, entry in entries.items():
         at: Path = ("datasets", number)
         _check_sql_name(entry.sql_name or entry.id, (*at, "sql_name"), findings)
-        schema, table = table_of(entry)
-        if entry.table.count(".") > 1 or not table or schema == "":
-            findings.add((*at, "table"), "must be `table` or `schema.table`; make a view for a table whose name has a dot")
-        elif dialect == "sqlite" and (schema not in {None, "main"} or ascii_lower(table).startswith("sqlite_")):
-            findings.add((*at, "table"), "must be a table of the file itself, not of an attached one and not one of SQLite's own")
-        elif dialect == "postgres" and schema is not None and (schema.startswith("pg_") or schema == "information_schema"):
-            findings.add((*at, "table"), "is a system table, which no dataset may be")
+        if (entry.table is None) == (entry.sql is None):
+            findings.add(at, "must have exactly one of `table:` and `sql:`")
+        elif entry.table is not None:
+            _check_table(entry.table, (*at, "table"), dialect, findings)
+        if entry.joins and entry.sql is not None:
+            findings.add((*at, "joins"), "are for `table:`; write the join in the SELECT")
+        for position, join in enumerate(entry.joins):
+            _check_table(join.table, (*at, "joins", position, "table"), dialect, findings)
         if entry.public and entry.guards:
             findings.add((*at, "guards"), "contradicts `public: true`, which lets tokens without any filter read the dataset; remove one of the two")
         fields = [((*at, "fields", position), each) for position, each in enumerate(entry.fields)]
@@ -59,6 +72,16 @@ def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
             _check_sql_name(each.sql_name or each.id, (*path, "sql_name"), findings)
             if any(each.name is not None and each.name in {other.id, other.name} for _, other in fields if other is not each):
                 findings.add((*path, "name"), "is the id or name of another field, so nobody could tell which one a filter means; choose another name")
+
+
+def _check_table(written: str, path: Path, dialect: str, findings: Findings) -> None:
+    schema, table = table_of(written)
+    if written.count(".") > 1 or not table or schema == "":
+        findings.add(path, "must be `table` or `schema.table`; make a view for a table whose name has a dot")
+    elif dialect == "sqlite" and (schema not in {None, "main"} or ascii_lower(table).startswith("sqlite_")):
+        findings.add(path, "must be a table of the file itself, not of an attached one and not one of SQLite's own")
+    elif dialect == "postgres" and schema is not None and (schema.startswith("pg_") or schema == "information_schema"):
+        findings.add(path, "is a system table, which no dataset may be")
 
 
 def _check_unique(entries: Sequence[tuple[Path, DatasetEntry | FieldEntry]], findings: Findings) -> None:
@@ -79,50 +102,40 @@ def _check_sql_name(name: str, path: Path, findings: Findings) -> None:
         findings.add(path, f"is longer than {_NAME_BYTES} bytes, which databases cut; write a shorter `sql_name:`")
 
 
-def resolve(entries: Entries, reflection: Reflection, dialect: str, findings: Findings, *, elsewhere: Mapping[str, str]) -> dict[str, Dataset]:
+def resolve(entries: Entries, backings: Mapping[str, Backing], dialect: str, findings: Findings, *, elsewhere: Mapping[str, str]) -> dict[str, Dataset]:
     """One connection's datasets by id. What cannot be resolved is left out and noted in `findings`.
 
     `elsewhere` has the connections of all other datasets, by id.
     """
-    relations: dict[str, Relation] = {}
     datasets: dict[str, Dataset] = {}
     for number, entry in entries.items():
         path: Path = ("datasets", number)
-        relation = reflection.relations.get(table_of(entry))
-        if relation is None:
-            findings.add((*path, "table"), f"is no table or view of the database{nearest(table_of(entry)[1], list(reflection.nearby))}")
-        elif relation.kind == "virtual table":
-            findings.add((*path, "table"), "is a virtual table, which reads tables of its own accord; name an ordinary table or a view")
-        elif entry.id not in datasets:
-            relations[entry.id] = relation
-            fields = [_field(field, (*path, "fields", position), relation, dialect, findings) for position, field in enumerate(entry.fields)]
-            computed = any(relation.columns[field.column].computed for field in fields if field is not None)
+        backing = backings.get(entry.id)
+        if backing is not None and entry.id not in datasets:
+            columns = zip(entry.fields, backing.columns, strict=True)
+            fields = [_field(field, (*path, "fields", position), column, dialect, findings) for position, (field, column) in enumerate(columns)]
             datasets[entry.id] = Dataset(
                 id=entry.id,
                 name=entry.name or entry.id,
                 sql_name=entry.sql_name or entry.id,
-                schema=relation.schema,
-                table=relation.name,
-                relation="table with computed columns" if relation.kind == "table" and computed else relation.kind,
+                schema=backing.schema,
+                table=backing.table,
+                relation=backing.kind,
                 public=entry.public,
                 fields=tuple(field for field in fields if field is not None),
+                source=backing.source,
             )
             if not any(not field.hidden for field in entry.fields):
                 findings.add((*path, "fields"), "are all hidden, so that no query could read anything; show one, or remove the dataset")
-    _check_shared_tables(entries, relations, findings)
+    _check_shared_tables(entries, datasets, findings)
     _check_cycles(entries, findings)
     rules = Rules({entry.id: entry for entry in entries.values()}, datasets, dialect, findings, elsewhere)
     return {entry.id: rules.applied(entry, ("datasets", number)) for number, entry in entries.items() if entry.id in datasets}
 
 
-def _field(entry: FieldEntry, path: Path, relation: Relation, dialect: str, findings: Findings) -> Field | None:
-    written = entry.column or entry.id
-    column = relation.columns.get(written)
-    if column is None and dialect == "sqlite":
-        column = next((each for each in relation.columns.values() if ascii_lower(each.name) == ascii_lower(written)), None)
+def _field(entry: FieldEntry, path: Path, column: Column | None, dialect: str, findings: Findings) -> Field | None:
     if column is None:
-        findings.add((*path, "column"), f"`{written}` is no column of `{relation.name}`{nearest(written, list(relation.columns))}")
-        return None
+        return None  # noted where it was looked for
     try:
         storage = store(column, entry.type, dialect, entry.format)
     except Unfitting as problem:
@@ -168,19 +181,40 @@ def _is_format(text_format: str, type_: FieldType) -> bool:
     return _FORMAT.fullmatch(text_format) is not None and len(set(directives)) == len(directives) and set("Ymd") <= set(directives) <= set(allowed)
 
 
-def _check_shared_tables(entries: Entries, relations: Mapping[str, Relation], findings: Findings) -> None:
-    """Two datasets over one table let a bearer of both read whatever either permits: the file must say that this is meant."""
-    first: dict[tuple[str, str], list[str]] = {}
+def _check_shared_tables(entries: Entries, datasets: Mapping[str, Dataset], findings: Findings) -> None:
+    """Two datasets over one table let a bearer of both read whatever either permits: the file must say that this is meant.
+
+    A table shared by two datasets that are tables is acknowledged by the later one, with `same_table_as`. A source reads past the filters of
+    every dataset whose tables it reads, and says so itself, with `reads_past`; of two sources the later one does.
+    """
+    earlier: list[Dataset] = []
     for number, entry in entries.items():
-        if entry.id not in relations:
+        dataset = datasets.get(entry.id)
+        if dataset is None or dataset in earlier:
             continue
-        earlier = first.setdefault((relations[entry.id].schema, relations[entry.id].name), [])
-        if earlier and entry.same_table_as not in earlier:
-            cure = f"if a bearer of both may read whatever either permits, write `same_table_as: {earlier[0]}`"
-            findings.add(("datasets", number, "table"), f"is the table of dataset `{earlier[0]}` too; {cure}")
-        elif not earlier and entry.same_table_as is not None:
-            findings.add(("datasets", number, "same_table_as"), "names no earlier dataset of the same table; remove it, or correct it")
-        earlier.append(entry.id)
+        path: Path = ("datasets", number)
+        same = [each.id for each in earlier if dataset.source is None is each.source and dataset.tables == each.tables]
+        if same and entry.same_table_as not in same:
+            cure = f"if a bearer of both may read whatever either permits, write `same_table_as: {same[0]}`"
+            findings.add((*path, "table"), f"is the table of dataset `{same[0]}` too; {cure}")
+        elif not same and entry.same_table_as is not None:
+            findings.add((*path, "same_table_as"), "names no earlier dataset of the same table; remove it, or correct it")
+        if dataset.source is not None:
+            _check_reads_past(entry, path, dataset, [*(each for each in datasets.values() if each.source is None), *earlier], findings)
+        elif entry.reads_past:
+            findings.add((*path, "reads_past"), "is for datasets with `sql:` or `joins:`; remove it")
+        earlier.append(dataset)
+
+
+def _check_reads_past(entry: DatasetEntry, path: Path, dataset: Dataset, others: Sequence[Dataset], findings: Findings) -> None:
+    shared = list(dict.fromkeys(each.id for each in others if each is not dataset and each.tables & dataset.tables))
+    missing = [each for each in shared if each not in entry.reads_past]
+    if missing:
+        cure = f"if a bearer of this dataset may read past the filters of those, write `reads_past: [{', '.join(shared)}]`"
+        findings.add((*path, "sql" if entry.sql is not None else "joins"), f"reads tables of `{'`, `'.join(missing)}`; {cure}")
+    for position, each in enumerate(entry.reads_past):
+        if each not in shared:
+            findings.add((*path, "reads_past", position), "names no dataset, or no earlier source, that shares a table with this one; remove it, or correct it")
 
 
 def _check_cycles(entries: Entries, findings: Findings) -> None:

@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["VARIABLE", "Count", "Duration", "Leeway", "Name", "Size", "Text", "Version", "kind_of"]
+__all__ = ["VARIABLE", "Count", "Duration", "JoinType", "Leeway", "Name", "Size", "Text", "Version", "kind_of"]
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": Decimal("0.001"), None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -73,6 +73,15 @@ def _count(value: object) -> int:
     return int(count)
 
 
+def _join_type(value: object) -> str:
+    text = _text(value)
+    if text in {"right", "full", "outer"}:
+        raise _wrong("must be `inner` or `left`; for `right` name the other table as `table:`, for `full` write the SELECT as `sql:`")
+    if text not in {"inner", "left"}:
+        raise _wrong("must be `inner` or `left`")
+    return text
+
+
 def _version(value: object) -> int:
     if type(value) is not int or value != 1:
         raise _wrong("must be the number 1, the only version there is")
@@ -111,4 +120,5 @@ Count = Annotated[int, BeforeValidator(_count), _shown(_DIGITS, type="integer", 
 Size = Annotated[int, BeforeValidator(_size), _shown(_SIZE, type="integer", minimum=1, maximum=2**40)]
 Duration = Annotated[float, BeforeValidator(_positive_duration), _shown(_DURATION, type="number", exclusiveMinimum=0)]
 Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
+JoinType = Annotated[Literal["inner", "left"], BeforeValidator(_join_type)]
 Leeway = Annotated[float, BeforeValidator(_leeway), _shown(_DURATION, type="number", minimum=0, maximum=600)]

@@ -44,6 +44,19 @@ class Findings:
             mark, place = self.values.get(place), place[:-1]
         self.at(mark or self.values.get(()), path, message)
 
+    def inside(self, path: Path, line: int | None, column: int | None, message: str) -> None:
+        """Note a problem with a place in the text at `path`, counted from 1 there: in the file where that can be told, else in words."""
+        mark = self.values.get(path)
+        if mark is None or line is None or column is None:
+            self.add(path, message)
+            return
+        exact = _within(mark, line, column)
+        if exact is None:
+            self.add(path, f"{message} (line {line}, column {column} of the text)")
+            return
+        self.paths.add(path)
+        self.problems[Problem(self.file, *exact, _written(path), message)] = None
+
     def at(self, mark: yaml.Mark | None, path: Path, message: str) -> None:
         """Note a problem at a mark of the text (the file's beginning if None)."""
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -61,6 +74,17 @@ class Findings:
 
 def _written(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def _within(mark: yaml.Mark, line: int, column: int) -> tuple[int, int] | None:
+    """Where a place in a YAML scalar stands in the file, for the two forms in which each line of one is a line of the other."""
+    lines = (mark.buffer or "")[mark.pointer :].splitlines()
+    if lines and re.fullmatch(r"\|[-+]?\s*", lines[0]):
+        indent = next((len(each) - len(each.lstrip(" ")) for each in lines[1:] if each.strip()), 0)
+        return mark.line + 1 + line, indent + column
+    if lines and line == 1 and lines[0][:1] not in ("'", '"', ">", "|", "&", "!") and "${" not in lines[0]:
+        return mark.line + 1, mark.column + column
+    return None
 
 
 def nearest(written: str, known: Sequence[str]) -> str:

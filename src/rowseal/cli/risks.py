@@ -38,8 +38,8 @@ RISKS: Final[Mapping[str, _Meaning]] = {
         "give both the same guards, or remove one",
     ),
     "unguarded_view": _Meaning(
-        "a view without a guard reads a table that another dataset guards: it leads around that guard",
-        "let the view select the tenant's column and guard it, or remove the dataset",
+        "a view or SELECT without a guard reads a table that another dataset guards: it leads around that guard",
+        "let it select the tenant's column and guard it, or remove the dataset",
     ),
     "no_index": _Meaning(
         "no column by which the rules find rows leads an index: every query reads the whole table, and waits for it",
@@ -134,10 +134,10 @@ def _of_dataset(seen: Seen, dataset: Dataset, catalog: Catalog, at: yaml_text.Pa
         yield Risk("no_rule", at, f"`{dataset.id}` leaves it to the token which rows it opens")
     if not dataset.guards:
         guarded = [each for each in catalog.datasets.values() if each.guards]
-        if twin := next((each for each in guarded if (each.schema, each.table) == (dataset.schema, dataset.table)), None):
+        if twin := next((each for each in guarded if each.source is None is dataset.source and each.tables == dataset.tables), None):
             yield Risk("unguarded_table", (*at, "table"), f"`{dataset.id}` reads the table of `{twin.id}` without its guard")
         for below in guarded:
-            if (below.schema, below.table) in examined.reads:
+            if below.tables.intersection(examined.reads):
                 yield Risk("unguarded_view", (*at, "table"), f"`{dataset.id}` reads the table of `{below.id}` without its guard")
     if examined.writable:
         yield Risk("writing_role", (*at, "table"), f"the database role may write to the table of `{dataset.id}`")

@@ -52,7 +52,7 @@ def _dataset(dataset: Dataset, connection: str) -> dict[str, Any]:
     return {
         "id": dataset.id,
         "connection": connection,
-        "table": f"{dataset.schema}.{dataset.table}",
+        "tables": sorted(f"{schema}.{table}" for schema, table in dataset.tables),
         "relation": dataset.relation,
         "fields": [field.id for field in dataset.visible],
         "hidden_fields": [field.id for field in dataset.fields if field.hidden],
@@ -84,7 +84,9 @@ def _print(path: str, contents: dict[str, Any], terminal: Terminal) -> None:
     for dataset in datasets:
         hidden = f", {len(dataset['hidden_fields'])} hidden" if dataset["hidden_fields"] else ""
         place = "" if len(connections) == 1 else f" on {dataset['connection']}"
-        terminal.say(f"  dataset  {dataset['id']:{width}}  {dataset['relation']} {dataset['table']}{place}, {len(dataset['fields'])} fields{hidden}")
+        terminal.say(
+            f"  dataset  {dataset['id']:{width}}  {dataset['relation']} {', '.join(dataset['tables'])}{place}, {len(dataset['fields'])} fields{hidden}"
+        )
         if dataset["public"]:
             terminal.say(f"           {'':{width}}  public: tokens need no filter for it")
         for rule in dataset["secure_filters"]:

@@ -21,7 +21,7 @@ NUMBER: Final = "\x02"
 TICKET: Final = "rowseal"  # SQLAlchemy's execution option that holds the SecuredQuery of a statement
 
 ParamStyle: TypeAlias = Literal["named", "pyformat", "format", "qmark", "numeric_dollar"]
-# guard name -> the (schema, table) pairs that this guard, and nothing else in the statement, may read
+# name of a guard, or of a CTE inside of one -> the (schema, table) pairs that it, and nothing else in the statement, may read
 Reads: TypeAlias = Mapping[str, frozenset[tuple[str, str]]]
 
 _SEAL: Final = object()

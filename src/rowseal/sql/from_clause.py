@@ -8,10 +8,9 @@ from typing import Final, TypeAlias
 
 from sqlglot import exp
 
-from rowseal.errors import AccessRefused, QueryRefused
-from rowseal.policy import Policy
+from rowseal.errors import QueryRefused
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.names import NOTHING, Columns, Cte, DatasetLookup, Joined, Names, Occurrence, Scope, With
+from rowseal.sql.names import NOTHING, Columns, Cte, Joined, Names, Scope, Tables, With
 from rowseal.sql.place import position
 
 __all__ = ["MAX_READS", "MAX_TABLES", "Condition", "FromClause"]
@@ -25,9 +24,8 @@ Condition: TypeAlias = tuple[exp.Expr, Joined]  # what stands behind ON, and the
 class FromClause(ABC):
     """The half of the resolver that reads FROM. What it needs of the other half is abstract here."""
 
-    def __init__(self, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> None:
-        self.datasets = datasets
-        self.policy = policy
+    def __init__(self, tables: Tables, dialect: Dialect) -> None:
+        self.tables = tables
         self.dialect = dialect
         self.names = Names()
 
@@ -71,8 +69,8 @@ class FromClause(ABC):
         if isinstance(node, exp.Table):
             named = alias.this if alias and alias.this else node.this
             single = self.add(scope, named, self.renamed(self.table(node, ctes), alias), node)
-            if alias is None and self.names.occurrences and self.names.occurrences[-1].node is node:
-                scope.unaliased[self.dialect.fold(named)] = self.names.occurrences[-1].rows.dataset
+            if alias is None and (node.args.get("db") is not None or self.cte(node, ctes) is None):
+                scope.unaliased[self.dialect.fold(named)] = self.tables.meant(node)
         elif isinstance(node, exp.Subquery):
             single = self.derived(node, self.query(node, ctes, scope.outer), scope)
         elif isinstance(node, exp.Lateral):
@@ -177,21 +175,12 @@ class FromClause(ABC):
             self.names.reads = before  # its body is read where it is referred to, as often as that
             self.count(entry.reads)
             return columns
-        # INVARIANT: whether the dataset may be read is judged before any of its columns is looked at, and with the same answer
-        # whether the name exists, exists ungranted, or is a system table.
-        dataset = self.datasets.find(node)
-        try:
-            if dataset is None:
-                raise self.policy.unknown()
-            rows = self.policy.rows(dataset)
-        except AccessRefused as refusal:
-            raise AccessRefused(refusal.code, refusal.detail, hint=refusal.hint, **position(node)) from refusal
+        columns = self.tables.columns(node)
         alias = node.args.get("alias")
         if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
             raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", **position(node))
-        self.names.occurrences.append(Occurrence(node, rows))
         self.count(1)
-        return self.names.note(self.datasets.columns(rows.dataset))
+        return self.names.note(columns)
 
     def count(self, reads: int) -> None:
         self.names.reads += reads

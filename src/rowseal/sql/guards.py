@@ -43,7 +43,7 @@ def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> str:
     """The text of the guard for these rows, with NUMBER where its number goes and BIND around the names of its binds.
 
     `fenced` keeps the planner from mixing the bearer's conditions with the guard's: they then run on permitted rows only.
-    A view or foreign table is always fenced, because its own columns may raise.
+    Where a view, a foreign table or a SELECT of the operator is read, as a parent too, the guard is always fenced: their own columns may raise.
     """
     return _render(Shaped(rows), dialect, fenced)
 
@@ -55,14 +55,19 @@ def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
     dataset = rows.dataset
     columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
     condition = writer.predicate(rows.predicate, "b")
-    fence = "MATERIALIZED" if fenced or dataset.relation != "table" else "NOT MATERIALIZED"
-    text = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {writer.table(rows)} AS b'
+    fence = "MATERIALIZED" if fenced or not _reads_plain_tables(rows) else "NOT MATERIALIZED"
+    text = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {writer.relation(rows)} AS b'
     return f"{text} WHERE {condition})" if condition else f"{text})"
 
 
 def forget() -> None:
     """Let every text go, and with them the datasets that they were written for."""
     _render.cache_clear()
+
+
+def _reads_plain_tables(rows: Rows) -> bool:
+    parents = [part.parent for part in rows.predicate.parts if isinstance(part, Through)]  # only the configuration adds parents, never inside OR
+    return rows.dataset.relation == "table" and all(map(_reads_plain_tables, parents))
 
 
 def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:
@@ -82,8 +87,11 @@ class _Writer:
         self.binds = 0
         self.parents = 0
 
-    def table(self, rows: Rows) -> str:
-        return f"{self.dialect.quote(rows.dataset.schema)}.{self.dialect.quote(rows.dataset.table)}"
+    def relation(self, rows: Rows) -> str:
+        dataset = rows.dataset
+        if dataset.source is not None:
+            return f"({dataset.source.text})"
+        return f"{self.dialect.quote(dataset.schema)}.{self.dialect.quote(dataset.table)}"
 
     def predicate(self, predicate: Predicate, alias: str) -> str:
         match predicate:
@@ -99,10 +107,10 @@ class _Writer:
     def through(self, through: Through, alias: str) -> str:
         self.parents += 1
         parent = f"p{self.parents}"
-        table = self.table(through.parent)
+        relation = self.relation(through.parent)
         equal = [self.equal(theirs, self.column(theirs, parent), own, self.column(own, alias)) for own, theirs in through.on]
         condition = self.predicate(through.parent.predicate, parent)
-        return f"EXISTS(SELECT 1 FROM {table} AS {parent} WHERE {' AND '.join([*equal, condition] if condition else equal)})"
+        return f"EXISTS(SELECT 1 FROM {relation} AS {parent} WHERE {' AND '.join([*equal, condition] if condition else equal)})"
 
     def equal(self, theirs: Field, parent: str, own: Field, child: str) -> str:
         """Parent and child are the same by their bytes, as everywhere; two collations in one comparison would raise."""

@@ -6,18 +6,33 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from sqlglot import exp
 
 from rowseal.catalog import Dataset, Storage
 from rowseal.catalog.names import ascii_lower
-from rowseal.errors import QueryRefused
-from rowseal.policy import Rows
+from rowseal.errors import AccessRefused, QueryRefused
+from rowseal.policy import Policy, Rows
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.place import position
 
-__all__ = ["MIXED", "NOTHING", "Column", "Columns", "Cte", "DatasetLookup", "Joined", "Names", "Occurrence", "Scope", "With", "output_name"]
+__all__ = [
+    "MIXED",
+    "NOTHING",
+    "Column",
+    "Columns",
+    "Cte",
+    "DatasetLookup",
+    "Joined",
+    "Names",
+    "Occurrence",
+    "Permitted",
+    "Scope",
+    "Tables",
+    "With",
+    "output_name",
+]
 
 
 MIXED: Final = "two collations"
@@ -55,6 +70,8 @@ class DatasetLookup:
         for dataset in datasets.values():
             self._bare[_key(dataset.sql_name, dialect)] = dataset
             self._columns[dataset.id] = tuple(Column(_key(each.sql_name, dialect), each.storage, each.bytewise, each.collation) for each in dataset.visible)
+            if dataset.source is not None:
+                continue  # what a SELECT makes has one name
             qualified = (_key(dataset.schema, dialect), _key(dataset.table, dialect))
             # Two datasets over one table: the qualified name is no one's.
             self._qualified[qualified] = None if qualified in self._qualified else dataset
@@ -85,6 +102,41 @@ class Occurrence:
     rows: Rows
 
 
+class Tables(Protocol):
+    """What a name in FROM may mean that is no CTE."""
+
+    def columns(self, node: exp.Table) -> Columns:
+        """What the query sees of the table that this node names. Raises a refusal if it names none that may be read."""
+
+    def meant(self, node: exp.Table) -> object:
+        """The table that the node names, or None: the same object for the same table, and nothing more is told of it."""
+
+
+class Permitted:
+    """The datasets, as far as the policy opens them; `occurrences` are those that were asked for."""
+
+    def __init__(self, datasets: DatasetLookup, policy: Policy) -> None:
+        self.datasets = datasets
+        self.policy = policy
+        self.occurrences: list[Occurrence] = []
+
+    def columns(self, node: exp.Table) -> Columns:
+        # INVARIANT: whether the dataset may be read is judged before any of its columns is looked at, and with the same answer
+        # whether the name exists, exists ungranted, or is a system table.
+        dataset = self.datasets.find(node)
+        try:
+            if dataset is None:
+                raise self.policy.unknown()
+            rows = self.policy.rows(dataset)
+        except AccessRefused as refusal:
+            raise AccessRefused(refusal.code, refusal.detail, hint=refusal.hint, **position(node)) from refusal
+        self.occurrences.append(Occurrence(node, rows))
+        return self.datasets.columns(rows.dataset)
+
+    def meant(self, node: exp.Table) -> object:
+        return self.datasets.find(node)
+
+
 @dataclass(slots=True, eq=False)
 class Cte:
     """One CTE of the bearer, with every reference to it."""
@@ -104,18 +156,19 @@ class Names:
     """What `resolve` found.
 
     `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer, `merges` are the pairs
-    that USING and NATURAL compare. `unnamed` are the computed columns of nested queries with the names that we take them to have.
+    that USING and NATURAL compare. `unnamed` are the computed columns of nested queries with the names that we take them to have,
+    `stars` what each `*` stands for, as pairs of alias ("" where USING merged two) and column.
     `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
     `called` has, for every name in the query, all columns anywhere in it that are called so. `local` has id(column node) of those that
     belong to the SELECT in which they stand. `qualified` are those that were written with a schema.
     """
 
-    occurrences: list[Occurrence] = field(default_factory=list)
     ctes: list[Cte] = field(default_factory=list)
     columns: dict[int, Column] = field(default_factory=dict)
     outputs: dict[int, Columns] = field(default_factory=dict)
     merges: list[tuple[Column, Column]] = field(default_factory=list)
     unnamed: list[tuple[exp.Select, exp.Expr, str]] = field(default_factory=list)
+    stars: list[tuple[exp.Select, exp.Expr, tuple[tuple[str, Column], ...]]] = field(default_factory=list)
     called: dict[str, set[Column]] = field(default_factory=dict)
     local: set[int] = field(default_factory=set)
     qualified: list[exp.Column] = field(default_factory=list)
@@ -202,13 +255,13 @@ NOTHING: Final = Joined(frozenset(), ())
 class Scope:
     """The tables of one SELECT (or of none), and the SELECT around it. `on` are those that the ON sees which is being resolved.
 
-    `unaliased` are the datasets that FROM names without an alias: their columns may be written with the schema.
+    `unaliased` are the tables that FROM names without an alias: their columns may be written with the schema.
     """
 
     outer: Scope | None
     sources: dict[str, Columns] = field(default_factory=dict)
     joined: Joined = NOTHING
-    unaliased: dict[str, Dataset] = field(default_factory=dict)
+    unaliased: dict[str, object] = field(default_factory=dict)
     on: Joined | None = None
     aliases: frozenset[str] = frozenset()
     aliases_are_conditions: bool = False  # they stand in WHERE or HAVING

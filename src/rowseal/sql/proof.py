@@ -1,11 +1,11 @@
-"""Proves the text of one guard: that it reads the one table it claims, hands on the declared fields, and drops every row that the policy
+"""Proves the text of one guard: that it reads what its dataset declares, hands on the declared fields, and drops every row that the policy
 does not permit. Shares no code with whoever wrote the guard. A disagreement is a bug of ours.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -13,7 +13,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import SqlglotError
 
-from rowseal.catalog import Field
+from rowseal.catalog import Field, Source
 from rowseal.errors import OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
@@ -93,8 +93,11 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=4096)
-def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> frozenset[tuple[str, str]]:
-    """Prove the guard's text; returns the tables that it reads. INVARIANT: the text fixes everything but the number and the bound values."""
+def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> Mapping[str, frozenset[tuple[str, str]]]:
+    """Prove the guard's text; returns the tables that it reads, and those that each CTE inside of it may read, by what follows the guard's name.
+
+    INVARIANT: the text fixes everything but the number and the bound values.
+    """
     rows = shaped.take()
     statement = parsed(f"WITH {text.replace(NUMBER, '1')} SELECT 1", dialect)
     with_ = statement.args.get("with_")
@@ -104,20 +107,15 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> fro
     body = cte.this
     if cte.args["alias"].args.get("columns") or cte.alias != "__g1" or type(body) is not exp.Select:
         fail("a guard is not a plain SELECT under its own name")
-    if cte.args.get("materialized") is not (fenced or rows.dataset.relation != "table"):
-        fail("a guard is not fenced as it must be")
     if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
         fail("a guard holds more than columns, a table and conditions")
     fence = "MATERIALIZED" if cte.args["materialized"] else "NOT MATERIALIZED"
     columns = ", ".join(f"b.{_quoted(field.column)} AS {_quoted(field.sql_name)}" for field in rows.dataset.fields if not field.hidden)
-    table = f"{_quoted(rows.dataset.schema)}.{_quoted(rows.dataset.table)}"
-    head = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {table} AS b'
-    if not re.fullmatch(re.escape(head) + r"( WHERE .+)?\)", text):
+    head = f'"__g{NUMBER}" AS {fence} (SELECT {columns} FROM {_relation(rows)} AS b'
+    if not re.fullmatch(re.escape(head) + r"( WHERE .+)?\)", text, re.DOTALL):
         fail("a guard is not written to the letter")
-    if any(name.this != "value" and not name.args.get("quoted") for name in _names(body)) or any(node.comments for node in body.walk()):
-        fail("a name in a guard stands without quotes, or a comment in it")
-    reader = _GuardReader(dialect)
-    reader.table(body.args.get("from_"), rows, "b")
+    reader = _GuardReader(dialect, text)
+    reader.relation(body.args.get("from_"), rows, "b")
     handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
     if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(body.expressions):
         fail("a guard hands on other columns than the visible ones")
@@ -125,35 +123,75 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> fro
     reader.all_of(list(_conjuncts(where.this)) if where is not None else [], rows.predicate, "b")
     if reader.binds != len(rows.values):
         fail("a guard binds another number of values than the policy has")
-    return frozenset(reader.reads)
+    if cte.args.get("materialized") is not (fenced or not reader.plain):
+        fail("a guard is not fenced as it must be")
+    if any(not name.args.get("quoted") for name in _names(body, reader.sources)) or any(node.comments for node in body.walk()):
+        fail("a name in a guard stands without quotes, or a comment in it")
+    return {name: frozenset(tables) for name, tables in reader.reads.items()}
+
+
+def _relation(rows: Rows) -> str:
+    dataset = rows.dataset
+    return f"{_quoted(dataset.schema)}.{_quoted(dataset.table)}" if dataset.source is None else f"({dataset.source.text})"
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _names(body: exp.Select) -> Iterator[exp.Identifier]:
-    """Every name that the database looks up, but for the aliases that we gave."""
-    for node in body.walk():
-        if (isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier)) or isinstance(node, exp.Column):
+def _names(body: exp.Select, sources: Collection[int]) -> Iterator[exp.Identifier]:
+    """Every name that the database looks up, but for the aliases that we gave, the one column of JSON_EACH, and what stands in a source."""
+    for node in body.walk(prune=lambda each: id(each) in sources):
+        if id(node) in sources or not isinstance(node, (exp.Table, exp.Column)) or not isinstance(node.this, exp.Identifier):
+            continue
+        if node.this.this != "value":
             yield node.this
 
 
 class _GuardReader:
     """Reads conditions side by side with the policy that they must say."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self, dialect: str, text: str) -> None:
         self.dialect = dialect
+        self.text = text
         self.binds = 0
         self.parents = 0
-        self.reads: set[tuple[str, str]] = set()
+        self.plain = True  # nothing is read but tables whose columns cannot raise
+        self.sources: set[int] = set()
+        self.reads: dict[str, set[tuple[str, str]]] = {"": set()}
 
-    def table(self, from_: exp.Expr | None, rows: Rows, alias: str) -> None:
+    def relation(self, from_: exp.Expr | None, rows: Rows, alias: str) -> None:
         dataset, node = rows.dataset, from_.this if from_ is not None else exp.Null()
-        plain = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
-        if not plain or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
+        self.plain = self.plain and dataset.relation == "table"
+        if dataset.source is not None:
+            self.source(node, dataset.source, alias)
+            return
+        alone = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
+        if not alone or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
             fail("a guard reads another table than its dataset's")
-        self.reads.add((dataset.schema, dataset.table))
+        self.reads[""].add((dataset.schema, dataset.table))
+
+    def source(self, node: exp.Expr, source: Source, alias: str) -> None:
+        """The operator's SELECT, word for word; and that it reads the tables that the catalog says, whoever wrote that down."""
+        bare = type(node) is exp.Subquery and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "alias"))
+        if not bare or node.alias != alias or node.args["alias"].args.get("columns") or f"FROM ({source.text}) AS {alias}" not in self.text:
+            fail("a guard reads something else than its dataset's source")
+        if _written(node.this, self.dialect) != _written(parsed(source.text.replace(NUMBER, "1"), self.dialect), self.dialect):
+            fail("a guard reads something else than its dataset's source")
+        own = {f"__g1_{number}" for number in range(1, source.ctes + 1)}
+        read: set[tuple[str, str]] = set()
+        for inner in node.walk():
+            if isinstance(inner, exp.CTE) and inner.alias not in own:
+                fail("a CTE of a source has a name of its own choice")
+            if isinstance(inner, exp.Table) and (type(inner.this) is not exp.Identifier or inner.args.get("catalog")):
+                fail("a source reads something that is no table")
+            if isinstance(inner, exp.Table) and (inner.text("db") or inner.name not in own):
+                read.add((inner.text("db"), inner.name))
+        if read != source.tables or len([inner for inner in node.walk() if isinstance(inner, exp.CTE)]) != source.ctes:
+            fail("a source reads other tables than the catalog says")
+        self.sources.add(id(node))
+        for name in ("", *(f"_{number}" for number in range(1, source.ctes + 1))):
+            self.reads.setdefault(name, set()).update(source.tables)
 
     def all_of(self, conjuncts: list[exp.Expr], predicate: AllOf, alias: str) -> None:
         remaining = iter(conjuncts)
@@ -185,7 +223,7 @@ class _GuardReader:
             fail("a parent's sub-query holds more than a table and conditions")
         self.parents += 1
         parent = f"p{self.parents}"
-        self.table(query.args.get("from_"), part.parent, parent)
+        self.relation(query.args.get("from_"), part.parent, parent)
         where = query.args.get("where")
         conjuncts = list(_conjuncts(where.this)) if where is not None else []
         for own, theirs in part.on:

@@ -12,18 +12,17 @@ from sqlglot import exp
 
 from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
-from rowseal.policy import Policy
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.from_clause import Condition, FromClause
-from rowseal.sql.names import Column, Columns, Cte, DatasetLookup, Joined, Names, Scope, With, output_name
+from rowseal.sql.names import Column, Columns, Cte, Joined, Names, Scope, Tables, With, output_name
 from rowseal.sql.place import position
 
 __all__ = ["resolve"]
 
 
-def resolve(tree: exp.Query, datasets: DatasetLookup, policy: Policy, dialect: Dialect) -> Names:
-    """Resolve every name. Raises QueryRefused for columns, aliases and shapes, AccessRefused for tables that the bearer may not read."""
-    resolver = _Resolver(datasets, policy, dialect)
+def resolve(tree: exp.Query, tables: Tables, dialect: Dialect) -> Names:
+    """Resolve every name. Raises QueryRefused for columns, aliases and shapes, and what `tables` raises."""
+    resolver = _Resolver(tables, dialect)
     resolver.query(tree, None, None)
     return resolver.names
 
@@ -183,8 +182,8 @@ class _Resolver(FromClause):
         name = self.dialect.fold(qualifier)
         while scope is not None and not (name in scope.sources and (scope.on is None or name in scope.on.aliases)):
             scope = scope.outer
-        dataset = self.datasets.find(exp.Table(this=qualifier.copy(), db=node.args["db"].copy()))
-        if dataset is None or scope is None or scope.unaliased.get(name) is not dataset:
+        table = self.tables.meant(exp.Table(this=qualifier.copy(), db=node.args["db"].copy()))
+        if table is None or scope is None or scope.unaliased.get(name) is not table:
             raise QueryRefused("table_alias_unknown", f"no table `{node.args['db'].name}.{qualifier.name}` stands in FROM without an alias", **position(node))
         self.names.qualified.append(node)
 
@@ -231,10 +230,13 @@ class _Resolver(FromClause):
                 if not scope.sources:
                     raise QueryRefused("construct_refused", "`*` needs a FROM", **position(item))
                 listed += ((item, column) for column in scope.joined.columns)
+                self.names.stars.append((node, item, scope.joined.star))
             elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
                 if item.args.get("db") is not None:
                     self.same_table(item, scope)
-                listed += ((item, column) for column in self.columns_of(item.args.get("table"), scope, item))
+                columns, named = self.columns_of(item.args.get("table"), scope, item), self.dialect.fold(item.args["table"])
+                listed += ((item, column) for column in columns)
+                self.names.stars.append((node, item, tuple((named, column) for column in columns)))
             else:
                 name = output_name(item, self.dialect)
                 listed.append((item, Column(name)))

@@ -6,12 +6,11 @@ the bearer chose stands where a table is looked up, so a mistake about scopes en
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlglot import exp
-from sqlglot.errors import ErrorLevel, SqlglotError
+from sqlglot.errors import SqlglotError
 
 from rowseal.catalog import Limits
 from rowseal.errors import AccessRefused, QueryRefused
@@ -19,25 +18,13 @@ from rowseal.policy import Policy
 from rowseal.sql import BIND, Draft, DraftGuard
 from rowseal.sql.admit import ParsedQuery
 from rowseal.sql.barrier import needs_fence
-from rowseal.sql.dialects import DIALECTS, Dialect
+from rowseal.sql.dialects import Dialect
 from rowseal.sql.guards import encoded, render
-from rowseal.sql.names import Cte, DatasetLookup, Names
+from rowseal.sql.names import DatasetLookup, Occurrence, Permitted
 from rowseal.sql.resolve import resolve
+from rowseal.sql.rewriting import name_computed, refer, rename, unqualify, without_brackets, write
 
-__all__ = ["GENERATE", "secure"]
-
-# Comments are the bearer's bytes; what the generator cannot say in this dialect must be an error, not a warning.
-GENERATE: Final[dict[str, Any]] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
-
-
-class _Writers(threading.local):
-    """A thread's own generator for each dialect: the compiled one never gives back all the memory that making it takes."""
-
-    def __init__(self) -> None:
-        self.of = {name: dialect.grammar.generator(**GENERATE) for name, dialect in DIALECTS.items()}
-
-
-_WRITERS: Final = _Writers()
+__all__ = ["secure"]
 
 
 def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits: Limits, *, only: str | None = None) -> Draft:
@@ -45,18 +32,18 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
 
     `only` is the id of the one dataset that the request says the query reads. Raises QueryRefused, AccessRefused, BudgetExceeded.
     """
-    dialect, tree = parsed.dialect, _without_brackets(parsed.tree)
-    names = resolve(tree, datasets, policy, dialect)
-    if only is not None and any(occurrence.rows.dataset.id != only for occurrence in names.occurrences):
+    dialect, tree = parsed.dialect, without_brackets(parsed.tree)
+    tables = Permitted(datasets, policy)
+    names = resolve(tree, tables, dialect)
+    if only is not None and any(occurrence.rows.dataset.id != only for occurrence in tables.occurrences):
         raise AccessRefused("dataset_not_asked")
     fenced = needs_fence(tree, names, dialect, parsed.params)
-    _name_computed(tree, names, dialect)
-    for column in names.qualified:
-        column.set("db", None)  # a guard has the table's name, and no schema
+    name_computed(tree, names, dialect)
+    unqualify(names)
     params: dict[str, Any] = {}
-    guards = tuple(_guards(names, dialect, params, fenced=fenced))
+    guards = tuple(_guards(tables.occurrences, dialect, params, fenced=fenced))
     for number, cte in enumerate(names.ctes, 1):
-        _rename(cte, number, dialect)
+        rename(cte, f"__u{number}", dialect)
     _limit(tree, parsed.params, limits.rows + 1)
     if parsed.params:  # one for each parameter in the text: `admit` has compared the two
         _mark_parameters(parsed.nodes, parsed.params, params)
@@ -64,9 +51,8 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     if with_ is not None:
         tree.set("with_", None)
     try:
-        writer = _WRITERS.of[dialect.name]
-        ctes = tuple(writer.generate(cte, copy=False) for cte in with_.expressions) if with_ is not None else ()
-        body = writer.generate(tree, copy=False)
+        ctes = tuple(write(cte, dialect) for cte in with_.expressions) if with_ is not None else ()
+        body = write(tree, dialect)
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
     for node in parsed.nodes:
@@ -74,84 +60,16 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     return Draft(dialect.name, guards, fenced, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
 
 
-def _without_brackets(tree: exp.Query) -> exp.Query:
-    while isinstance(tree, exp.Subquery) and all(value in (None, [], False) for name, value in tree.args.items() if name != "this"):
-        inner = tree.this
-        if not isinstance(inner, exp.Query):
-            raise QueryRefused("sql_not_one_select")
-        inner.pop()
-        tree = inner
-    return tree
-
-
-def _name_computed(tree: exp.Query, names: Names, dialect: Dialect) -> None:
-    """Write down what computed columns without an alias are called.
-
-    In nested queries, so that the database goes by the names that we went by. In the answer on SQLite, where a column is called as its
-    text is, so that it is the bearer's text and not ours.
-    """
-    outermost = set(map(id, _arms(tree)))
-    for select, item, name in names.unnamed:
-        if id(select) not in outermost:
-            called = name
-        elif dialect.columns_are_named_by_text and _is_rewritten(item):
-            called = dialect.grammar.generate(item, **GENERATE)
-        else:
-            continue
-        items = [exp.Alias(this=each, alias=exp.Identifier(this=called, quoted=True)) if each is item else each for each in select.expressions]
-        select.set("expressions", items)
-
-
-def _is_rewritten(item: exp.Expr) -> bool:
-    return item.find(exp.Query, exp.Placeholder) is not None or any(column.args.get("db") for column in item.find_all(exp.Column))
-
-
-def _arms(tree: exp.Expr) -> list[exp.Expr]:
-    if isinstance(tree, exp.SetOperation):
-        return _arms(tree.this) + _arms(tree.expression)
-    return _arms(tree.this) if isinstance(tree, exp.Subquery) else [tree]
-
-
-def _guards(names: Names, dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
+def _guards(occurrences: Sequence[Occurrence], dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
     """A guard for each occurrence; the occurrence becomes a reference to it under the name that the bearer gave."""
     guards = []
-    for number, occurrence in enumerate(names.occurrences, 1):
+    for number, occurrence in enumerate(occurrences, 1):
         node, rows = occurrence.node, occurrence.rows
         for index, value in enumerate(encoded(rows, dialect)):
             params[f"g{number}_{index}"] = value
         guards.append(DraftGuard(number, rows.dataset.id, render(rows, dialect, fenced=fenced)))
-        _refer(node, f"__g{number}")
+        refer(node, f"__g{number}")
     return guards
-
-
-def _refer(node: exp.Table, name: str) -> None:
-    alias = node.args.get("alias")
-    if alias is None:
-        # The name keeps its quotes: it is looked up as the bearer wrote it.
-        node.set("alias", exp.TableAlias(this=node.this))
-    elif alias.args.get("this") is None:
-        alias.set("this", node.this)
-    node.set("this", exp.Identifier(this=name, quoted=True))
-    node.set("db", None)
-    brackets = node.parent
-    while isinstance(brackets, exp.Subquery) and not node.args.get("joins") and not brackets.args.get("alias") and not brackets.args.get("joins"):
-        brackets.replace(node)  # SQLite forgets the alias of a table in brackets
-        brackets = node.parent
-
-
-def _rename(cte: Cte, number: int, dialect: Dialect) -> None:
-    name = f"__u{number}"
-    for reference in cte.references:
-        _refer(reference, name)
-    alias = cte.node.args["alias"]
-    columns = alias.args.get("columns")
-    if columns and not dialect.derived_column_lists:
-        # The parser's SQLite writer drops the column list of a CTE, which SQLite has: write name and list as one word.
-        listed = ", ".join(dialect.quote(identifier.name) for identifier in columns)
-        alias.set("this", exp.Var(this=f"{dialect.quote(name)}({listed})"))
-        alias.set("columns", None)
-    else:
-        alias.set("this", exp.Identifier(this=name, quoted=True))
 
 
 def _limit(tree: exp.Query, params: Mapping[str, Any], most: int) -> None:

@@ -51,7 +51,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
             fail("guards are not numbered in order")
         rows = _rows(guard, policy)
         found = prove_guard(guard.text, draft.dialect, Shaped(rows), fenced=draft.fenced)
-        reads[f"__g{position}"] = found
+        reads |= {f"__g{position}{inside}": tables for inside, tables in found.items()}
         expected |= {f"g{position}_{index}": value for index, value in enumerate(rows.values)}
         heads.append(guard.text.replace(NUMBER, str(position)))
     used = _prove_rest(draft)

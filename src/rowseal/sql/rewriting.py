@@ -1,0 +1,110 @@
+"""Changes to the tree of a resolved query that leave its meaning alone: other names for tables and CTEs, names written out; and its text."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel
+
+from rowseal.errors import QueryRefused
+from rowseal.sql.dialects import DIALECTS, Dialect
+from rowseal.sql.names import Cte, Names
+
+__all__ = ["arms", "name_computed", "refer", "rename", "unqualify", "without_brackets", "write"]
+
+# Comments are the bearer's bytes; what the generator cannot say in this dialect must be an error, not a warning.
+_GENERATE: Final[dict[str, Any]] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
+
+
+class _Writers(threading.local):
+    """A thread's own generator for each dialect: the compiled one never gives back all the memory that making it takes."""
+
+    def __init__(self) -> None:
+        self.of = {name: dialect.grammar.generator(**_GENERATE) for name, dialect in DIALECTS.items()}
+
+
+_WRITERS: Final = _Writers()
+
+
+def write(node: exp.Expr, dialect: Dialect) -> str:
+    """The tree as text, in the one spelling that there is of it. Raises SqlglotError for what the dialect cannot say. The tree is consumed."""
+    return str(_WRITERS.of[dialect.name].generate(node, copy=False))
+
+
+def without_brackets(tree: exp.Query) -> exp.Query:
+    """The query without the brackets around the whole of it."""
+    while isinstance(tree, exp.Subquery) and all(value in (None, [], False) for name, value in tree.args.items() if name != "this"):
+        inner = tree.this
+        if not isinstance(inner, exp.Query):
+            raise QueryRefused("sql_not_one_select")
+        inner.pop()
+        tree = inner
+    return tree
+
+
+def name_computed(tree: exp.Query, names: Names, dialect: Dialect) -> None:
+    """Write down what computed columns without an alias are called.
+
+    In nested queries, so that the database goes by the names that we went by. In the answer on SQLite, where a column is called as its
+    text is, so that it is the bearer's text and not ours.
+    """
+    outermost = set(map(id, arms(tree)))
+    for select, item, name in names.unnamed:
+        if id(select) not in outermost:
+            called = name
+        elif dialect.columns_are_named_by_text and _is_rewritten(item):
+            called = dialect.grammar.generate(item, **_GENERATE)
+        else:
+            continue
+        items = [exp.Alias(this=each, alias=exp.Identifier(this=called, quoted=True)) if each is item else each for each in select.expressions]
+        select.set("expressions", items)
+
+
+def _is_rewritten(item: exp.Expr) -> bool:
+    return item.find(exp.Query, exp.Placeholder) is not None or any(column.args.get("db") for column in item.find_all(exp.Column))
+
+
+def unqualify(names: Names) -> None:
+    """Drop the schema before columns: what stands in FROM afterwards has the table's name, and no schema."""
+    for column in names.qualified:
+        column.set("db", None)
+
+
+def arms(tree: exp.Expr) -> list[exp.Expr]:
+    """The SELECTs whose columns are those of the answer."""
+    if isinstance(tree, exp.SetOperation):
+        return arms(tree.this) + arms(tree.expression)
+    return arms(tree.this) if isinstance(tree, exp.Subquery) else [tree]
+
+
+def refer(node: exp.Table, name: str, schema: str | None = None) -> None:
+    """The table in FROM becomes another one, under the alias, or the name, that it had."""
+    alias = node.args.get("alias")
+    if alias is None:
+        # The name keeps its quotes: it is looked up as the bearer wrote it.
+        node.set("alias", exp.TableAlias(this=node.this))
+    elif alias.args.get("this") is None:
+        alias.set("this", node.this)
+    node.set("this", exp.Identifier(this=name, quoted=True))
+    node.set("db", None if schema is None else exp.Identifier(this=schema, quoted=True))
+    brackets = node.parent
+    while isinstance(brackets, exp.Subquery) and not node.args.get("joins") and not brackets.args.get("alias") and not brackets.args.get("joins"):
+        brackets.replace(node)  # SQLite forgets the alias of a table in brackets
+        brackets = node.parent
+
+
+def rename(cte: Cte, name: str, dialect: Dialect) -> None:
+    """The CTE and every reference to it get another name."""
+    for reference in cte.references:
+        refer(reference, name)
+    alias = cte.node.args["alias"]
+    columns = alias.args.get("columns")
+    if columns and not dialect.derived_column_lists:
+        # The parser's SQLite writer drops the column list of a CTE, which SQLite has: write name and list as one word.
+        listed = ", ".join(dialect.quote(identifier.name) for identifier in columns)
+        alias.set("this", exp.Var(this=f"{dialect.quote(name)}({listed})"))
+        alias.set("columns", None)
+    else:
+        alias.set("this", exp.Identifier(this=name, quoted=True))
