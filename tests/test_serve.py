@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from rowseal import cli
+from rowseal.cli.serve import seen
 from rowseal.configuration import sources
 from test_app import CONFIGURATION, ENDLESS, Place
 
@@ -213,3 +214,20 @@ def test_the_files_that_are_watched_are_those_that_are_loaded(place: Place) -> N
         assert sources(file) == (file,)
     file.unlink()
     assert sources(file) == (file,)
+
+
+def test_a_change_of_any_watched_file_is_seen(place: Place) -> None:
+    file, key = place.folder / "datasets.yaml", place.folder / "shop.pem"
+    states = [seen(file)]
+    assert seen(file) == states[0]
+    for change in (
+        lambda: key.write_bytes(key.read_bytes() + b"\n"),
+        key.unlink,
+        lambda: os.mkfifo(key),
+        lambda: file.write_text(PRODUCTION + "\n"),
+        lambda: file.write_text("["),
+        file.unlink,
+    ):
+        change()
+        states.append(seen(file))
+    assert len(set(states)) == len(states) - 1  # a key file that has gone and one that is a pipe are the same: neither can be loaded

@@ -21,7 +21,7 @@ from rowseal.configuration import sources
 from rowseal.errors import Misconfigured
 from rowseal.gate import Gate
 
-__all__ = ["Reloader", "serve"]
+__all__ = ["Reloader", "seen", "serve"]
 
 _LOOK_SECONDS: Final = 1.0
 _BACKLOG: Final = 2048
@@ -37,10 +37,11 @@ def serve(options: Options, terminal: Terminal) -> int:
     with _listening(options.host, options.port) as listener, _json_logs(terminal.out, terminal.err):
         host, port = listener.getsockname()[:2]
         development = options.development or ipaddress.ip_address(host).is_loopback
+        loaded = seen(path)  # before it is loaded: what changes meanwhile is loaded again
         gate = Gate.from_yaml(path, clock=terminal.clock)
         try:
             _refuse_development(gate, host, allowed=development)
-            reloader = Reloader(gate, path, terminal, watch=options.reload, development=development)
+            reloader = Reloader(gate, path, terminal, loaded=loaded if options.reload else None, development=development)
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             run(gate, listener, development=development, reloader=reloader, started=lambda: _announce(gate, path, address, terminal, watch=options.reload))
         finally:
@@ -98,19 +99,18 @@ def _announce(gate: Gate, path: Path, address: str, terminal: Terminal, *, watch
 
 
 class Reloader(threading.Thread):
-    """Loads the configuration again when asked, and with `watch` when one of its files has changed. Says what came of it."""
+    """Loads the configuration again when asked, and when its files are no longer those `loaded` (see `seen`), unless that is None. Says what came of it."""
 
-    def __init__(self, gate: Gate, path: Path, terminal: Terminal, *, watch: bool, development: bool) -> None:
+    def __init__(self, gate: Gate, path: Path, terminal: Terminal, *, loaded: bytes | None, development: bool) -> None:
         super().__init__(name="rowseal-reload", daemon=True)
         self._gate = gate
         self._path = path
         self._terminal = terminal
-        self._watch = watch
+        self._loaded = loaded
         self._development = development
         self._wake = threading.Event()
         self._asked = False
         self._ended = False
-        self._digest = self._seen()
 
     def ask(self) -> None:
         """Load now. Safe in a signal's handler."""
@@ -125,15 +125,15 @@ class Reloader(threading.Thread):
     def run(self) -> None:
         """Look, and load, until the end."""
         while True:
-            self._wake.wait(_LOOK_SECONDS if self._watch else None)
+            self._wake.wait(None if self._loaded is None else _LOOK_SECONDS)
             if self._ended:
                 return
             self._wake.clear()
             asked, self._asked = self._asked, False
             # The digest is taken before the files are loaded: what changes meanwhile is seen next time.
-            seen = self._seen()
-            if asked or (self._watch and seen != self._digest):
-                self._digest = seen
+            now = None if self._loaded is None else seen(self._path)
+            if asked or now != self._loaded:
+                self._loaded = now
                 self._load()
 
     def _load(self) -> None:
@@ -151,16 +151,18 @@ class Reloader(threading.Thread):
             if not self._development and (ids := _development_keys(self._gate)):
                 self._terminal.note(f"tokens of the development key {ids} are refused: the server was started without `--development`")
 
-    def _seen(self) -> bytes:
-        """A digest of the file and of the key files that it names. A file that cannot be read is one more state of it."""
-        digest = hashlib.sha256()
-        for file in sources(self._path):
-            try:
-                content = file.read_bytes()
-            except OSError as error:
-                content = str(error.errno).encode()
-            digest.update(b"%d:%s%d:%s" % (len(str(file).encode()), str(file).encode(), len(content), content))
-        return digest.digest()
+
+def seen(path: Path) -> bytes:
+    """A digest of the file and of the key files that it names. One that cannot be read is one more state of it."""
+    digest = hashlib.sha256()
+    for file in sources(path):
+        try:
+            content = file.read_bytes() if file.is_file() else b""  # a pipe would wait for somebody to write
+        except OSError as error:
+            content = str(error.errno).encode()
+        name = str(file).encode()
+        digest.update(b"%d:%s%d:%s" % (len(name), name, len(content), content))
+    return digest.digest()
 
 
 # --- logs ------------------------------------------------------------------------------------------------------------------------------------
