@@ -14,7 +14,7 @@ from sqlglot import exp
 from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import TIME_UNITS
-from rowseal.sql.cures import NAMED, ORDERED
+from rowseal.sql.cures import BESIDE, NAMED, ORDERED
 from rowseal.sql.place import position
 from rowseal.sql.sieve import CONTROL
 
@@ -71,7 +71,7 @@ def _var(node: exp.Expr) -> None:
 
 def _lateral(node: exp.Expr) -> None:
     if not isinstance(node.this, exp.Subquery):
-        raise QueryRefused("construct_refused", "LATERAL is accepted only before a sub-query", **position(node))
+        raise QueryRefused("construct_refused", "LATERAL is accepted only before a sub-query", hint=BESIDE, **position(node))
 
 
 def _count_of_rows(node: exp.Expr) -> None:
@@ -124,7 +124,12 @@ def _frame(node: exp.Expr) -> None:
     # A negative or null offset raises, but only once there is a row.
     for side in (node.args.get("start"), node.args.get("end")):
         if isinstance(side, exp.Expr) and not (isinstance(side, exp.Literal) and str(side.this).isdigit() and not side.args.get("is_string")):
-            raise QueryRefused("construct_refused", "a window's frame takes whole numbers", **position(node.parent or node))
+            raise QueryRefused(
+                "construct_refused",
+                "a window's frame takes whole numbers",
+                hint="write such as `SUM(amount) OVER (ORDER BY placed_at ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)`",
+                **position(node.parent or node),
+            )
 
 
 def _order(node: exp.Expr) -> None:
@@ -212,7 +217,7 @@ def _is_whole(node: object) -> TypeGuard[exp.Literal]:
 
 def _array(node: exp.Expr) -> None:
     if any(isinstance(member, exp.Array) for member in node.expressions):
-        raise QueryRefused("construct_refused", "an array of arrays is not accepted", **position(node))
+        raise QueryRefused("construct_refused", "an array of arrays is not accepted", hint="write one list: `ARRAY[1, 2, 3, 4]`", **position(node))
 
 
 # The few things about a node that its class and arguments do not say.
@@ -262,7 +267,7 @@ def check_pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
     if isinstance(node.parent, exp.Escape):
         literal = node.parent.expression
         if not (_is_text(literal) and len(literal.this) == 1):
-            raise QueryRefused("construct_refused", "ESCAPE takes one character", **position(node))
+            raise QueryRefused("construct_refused", "ESCAPE takes one character", hint="write such as `region LIKE '10!%' ESCAPE '!'`", **position(node))
         escape = str(literal.this)
     for pattern in _patterns(node.args["expression"]):
         parts = [_constant_text(part, params) for part in _parts(pattern)]
@@ -280,7 +285,12 @@ def check_pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
         if None not in parts and type(node) is not exp.Glob:
             text = "".join(part for part in parts if part is not None)
             if (len(text) - len(text.rstrip(escape))) % 2:
-                raise QueryRefused("construct_refused", "a pattern must not end with its escape character", **position(node))
+                raise QueryRefused(
+                    "construct_refused",
+                    "a pattern must not end with its escape character",
+                    hint="double it, or name another: `region LIKE '10!%' ESCAPE '!'`",
+                    **position(node),
+                )
 
 
 def _patterns(pattern: exp.Expr) -> Iterator[exp.Expr]:

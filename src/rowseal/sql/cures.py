@@ -15,7 +15,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from rowseal.sql.dialects import Dialect
 
-__all__ = ["FIRST_WORDS", "NAMED", "ORDERED", "TYPES", "called", "cure", "is_construct", "part", "spoken", "syntax_cure"]
+__all__ = ["BESIDE", "FIRST_WORDS", "NAMED", "ORDERED", "TYPES", "called", "cure", "is_construct", "part", "spoken", "syntax_cure"]
 
 _RANKED: Final = (
     "number the rows in a sub-query: "
@@ -25,6 +25,7 @@ _PLAIN_STRING: Final = "write a string in single quotes, with a quote inside it 
 _PATTERN: Final = "write a pattern: `region LIKE 'N%'`"
 _LISTED: Final = "write the values as a table: `SELECT v.column1 FROM (VALUES ('North'), ('South')) AS v`"
 _SAMPLE: Final = "take the first rows in an order of your own: `SELECT amount FROM orders ORDER BY placed_at LIMIT 10`"
+BESIDE: Final = "write a sub-query: `SELECT o.amount, l.n FROM orders AS o CROSS JOIN LATERAL (SELECT o.amount * 2 AS n) AS l`"
 NAMED: Final = "name the parameter, and send its value beside the SQL: `SELECT amount FROM orders WHERE region = :region`"
 _TOLD: Final = "send what the query depends on as a parameter: `SELECT amount FROM orders WHERE region = :region`"
 ORDERED: Final = (

@@ -18,6 +18,8 @@ __all__ = ["MAX_READS", "MAX_TABLES", "Condition", "FromClause"]
 MAX_TABLES: Final = 24  # in one FROM: PostgreSQL plans thirty joined guards for seconds
 MAX_READS: Final = 256  # table reads after every CTE reference is counted as often as it is expanded
 
+_NAMED_INSIDE: Final = "name the columns in a sub-query: `SELECT s.a FROM (SELECT region AS a FROM orders) AS s`"
+
 Condition: TypeAlias = tuple[exp.Expr, Joined]  # what stands behind ON, and the tables that it joins
 
 
@@ -105,7 +107,7 @@ class FromClause(ABC):
     def derived(self, node: exp.Expr, columns: Columns, scope: Scope) -> Joined:
         alias = node.args.get("alias")
         if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
-            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a sub-query", **position(node))
+            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a sub-query", hint=_NAMED_INSIDE, **position(node))
         identifier = alias.this if alias is not None else None
         return self.add(scope, identifier, self.renamed(columns, alias), node)
 
@@ -147,7 +149,12 @@ class FromClause(ABC):
     def add(self, scope: Scope, identifier: exp.Identifier | None, columns: Columns, node: exp.Expr) -> Joined:
         name = self.dialect.fold(identifier) if identifier is not None else f" {len(scope.sources)}"
         if name in scope.sources:
-            raise QueryRefused("construct_refused", f"the name `{identifier.name if identifier else ''}` stands twice in FROM", **position(node))
+            raise QueryRefused(
+                "construct_refused",
+                f"the name `{identifier.name if identifier else ''}` stands twice in FROM",
+                hint="give each an alias of its own: `SELECT a.amount FROM orders AS a CROSS JOIN orders AS b`",
+                **position(node),
+            )
         scope.sources[name] = columns
         single = Joined(frozenset({name}), tuple((name, column) for column in columns))
         scope.joined = scope.joined.beside(single)  # what a LATERAL sees, until the whole FROM is known
@@ -178,7 +185,7 @@ class FromClause(ABC):
         columns = self.tables.columns(node)
         alias = node.args.get("alias")
         if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
-            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", **position(node))
+            raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", hint=_NAMED_INSIDE, **position(node))
         self.count(1)
         return self.names.note(columns)
 

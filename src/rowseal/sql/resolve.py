@@ -7,6 +7,7 @@ whole row, a function written as a column, a double-quoted string) never reaches
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from sqlglot import exp
 
@@ -18,6 +19,11 @@ from rowseal.sql.names import Column, Columns, Cte, Joined, Names, Scope, Tables
 from rowseal.sql.place import position
 
 __all__ = ["resolve"]
+
+_AS_MANY: Final = "select as many on each side: `SELECT region, amount FROM orders UNION ALL SELECT NULL, amount FROM orders`"
+_RECURSIVE: Final = (
+    "begin with rows that need nothing, then name the CTE once: `WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT i FROM n`"
+)
 
 
 def resolve(tree: exp.Query, tables: Tables, dialect: Dialect) -> Names:
@@ -38,7 +44,9 @@ class _Resolver(FromClause):
             case exp.SetOperation():
                 left, right = self.query(node.this, ctes, outer), self.query(node.expression, ctes, outer)
                 if len(left) != len(right):
-                    raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(node))
+                    raise QueryRefused(
+                        "construct_refused", "the two sides of a set operation have different numbers of columns", hint=_AS_MANY, **position(node)
+                    )
                 columns = tuple(one.merged(other) for one, other in zip(left, right, strict=True))
                 self.trailing(node, columns, ctes, outer)
             case exp.Subquery() if isinstance(node.this, exp.Query):
@@ -128,7 +136,7 @@ class _Resolver(FromClause):
             return entry.columns
         body = entry.node.this
         if entry.resolving:
-            raise QueryRefused("construct_refused", f"the CTE `{entry.node.alias}` refers to itself", **position(entry.node))
+            raise QueryRefused("construct_refused", f"the CTE `{entry.node.alias}` refers to itself", hint=_RECURSIVE, **position(entry.node))
         entry.resolving = True
         outer, before = entry.scope.tables, self.names.reads
         if entry.recursive and isinstance(body, exp.SetOperation) and body.args.get("with_") is None:
@@ -136,7 +144,7 @@ class _Resolver(FromClause):
             left = self.query(body.this, entry.scope, outer)
             entry.columns = self.renamed(left, entry.node.args["alias"])
             if len(self.query(body.expression, entry.scope, outer)) != len(left):
-                raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", **position(body))
+                raise QueryRefused("construct_refused", "the two sides of a set operation have different numbers of columns", hint=_AS_MANY, **position(body))
             self.trailing(body, left, entry.scope, outer)
         else:
             entry.columns = self.renamed(self.query(body, entry.scope, outer), entry.node.args["alias"])
