@@ -189,6 +189,7 @@ class Access:
                 # INVARIANT: whatever a dependency raises, nothing runs.
                 raise OurBug(f"securing failed with {type(error).__name__}") from error
             else:
+                del refusals  # an exception that its own frame can reach waits for the garbage collector
                 record.connection, record.datasets = query.connection, query.datasets
                 return query
         raise refusals.told()
