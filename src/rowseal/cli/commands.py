@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -143,8 +145,8 @@ COMMANDS: Final = (
         "init",
         init,
         "Propose a datasets.yaml for a database, and make the keys that it names.",
-        "Every table becomes a dataset. Columns that look like the tenant's are guarded, those that sound like secrets are hidden, and where it\n"
-        "guessed the reason stands beside it. Nothing is open by itself, no password lands in the file, and no file is overwritten.\n"
+        "Every table becomes a dataset. Columns that look like the tenant's are guarded, those that sound like secrets are hidden, and where it "
+        "guessed the reason stands beside it.\nNothing is open by itself, no password lands in the file, and no file is overwritten.\n"
         "Prints the next three commands.",
         "rowseal init --database sqlite:///shop.db --out first/datasets.yaml",
         (
@@ -231,7 +233,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line: options in a namespace whose `command` is the Command. Raises Usage."""
-    top = _Parser(prog="rowseal", description=ABOUT, epilog="each command has its own --help, with an example", allow_abbrev=False, formatter_class=_Formatter)
+    top = _Parser(
+        prog="rowseal", description=_wrapped(ABOUT), epilog="each command has its own --help, with an example", allow_abbrev=False, formatter_class=_Formatter
+    )
     top.add_argument("--version", action="store_true", help="print the version")
     commands = top.add_subparsers(metavar="COMMAND", parser_class=_Parser)
     groups: dict[str, Any] = {}
@@ -252,10 +256,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Any, name: str, command: Command, about: str | None = None) -> None:
-    added = _new(commands.add_parser, name, help=about or command.help, description=f"{command.help}\n{command.more}", epilog=f"example:\n  {command.example}")
+    added = _new(
+        commands.add_parser,
+        name,
+        help=about or command.help,
+        description=_wrapped(command.help, *command.more.split("\n")),
+        epilog=f"example:\n  {command.example}",
+    )
     for option in command.options:
         added.add_argument(*option.flags, help=option.help.replace("%", "%%"), **option.settings)
     added.set_defaults(command=command)
+
+
+def _wrapped(*lines: str) -> str:
+    """Each line as wide as the terminal, as argparse has it for options."""
+    return "\n".join(textwrap.fill(line, max(shutil.get_terminal_size().columns - 2, 20)) for line in lines)
 
 
 def _new(make: Callable[..., Any], name: str, **settings: Any) -> Any:

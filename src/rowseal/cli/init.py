@@ -220,12 +220,13 @@ def _facts(proposal: Proposal, made: dict[Path, str], commands: Sequence[str]) -
 def _say(proposal: Proposal, made: dict[Path, str], commands: Sequence[str], out: Path, *, needs_variable: bool, terminal: Terminal) -> None:
     guarded = sum(each.guard is not None for each in proposal.datasets)
     closed = len(proposal.datasets) - guarded
-    counted = [f"{len(proposal.datasets)} dataset{'s' if len(proposal.datasets) > 1 else ''}", f"{guarded} guarded by a tenant's column"]
-    counted += [f"{closed} closed until you decide"] if closed else []
-    counted += [f"{len(proposal.left_out)} tables left out"] if proposal.left_out else []
     width = max(len(str(path)) for path in made)
     for path, purpose in made.items():
-        terminal.say(f"wrote  {path!s:{width}}  {purpose or ', '.join(counted)}")
+        terminal.say(f"wrote  {path!s:{width}}  {purpose or f'{len(proposal.datasets)} datasets'}".rstrip())
+        if path == out:
+            counted = {"guarded by a tenant's column": guarded, "closed until you decide": closed, "tables left out": len(proposal.left_out)}
+            for what, count in counted.items():
+                terminal.say(f"       {'':{width}}  {count} {what}")
     private, _ = pair_files(out.parent, _PREFIX)
     if private in made:
         terminal.say("\nKeep the private key out of version control:\n\n  echo '*-private.pem' >> .gitignore")

@@ -19,12 +19,15 @@ def validate(options: Options, terminal: Terminal) -> int:
     loaded: dict[str, Any] = {}
     problems: list[Problem] = []
     for path in options.files or ["datasets.yaml"]:
+        terminal.progress(f"loading {path} ...")
         try:
             configuration = load(path)
             Gate(configuration, clock=terminal.clock).close()
         except Misconfigured as misconfigured:
             problems += misconfigured.problems
             continue
+        finally:
+            terminal.progress()
         loaded[path] = _contents(configuration)
         if not options.json:
             _print(path, loaded[path], terminal)
