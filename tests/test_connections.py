@@ -447,3 +447,17 @@ def test_lint_looks_at_every_database(two_files: Houses) -> None:
     found = [(each["code"], each["dataset"]) for each in json.loads(said)["findings"]]
     assert (status, sorted(json.loads(said)["schema"])) == (0, ["events", "orders"])
     assert {("public_dataset", "orders"), ("no_index", "events")} <= set(found)
+
+
+def test_a_source_reads_tables_of_its_own_database_only(two_files: Houses) -> None:
+    """A SELECT, or a join, that names a table of another connection does not load."""
+    with closing(sqlite3.connect(two_files.folder / "warehouse.db")) as database:
+        database.execute("ALTER TABLE events RENAME TO deliveries")
+    orders, warehouse = dataset("orders", "shop"), dataset("others", "warehouse")
+    written = {name: value for name, value in dataset("x", "shop").items() if name != "table"}
+    (problem,) = two_files.problems([orders, warehouse, {**written, "sql": "SELECT id, tenant, place FROM deliveries"}])
+    assert problem.startswith("datasets[2].sql: ")
+    assert "deliveries" in problem
+    joined = {**written, "table": "events", "joins": [{"type": "inner", "table": "deliveries", "on": {"id": "id"}}]}
+    (problem,) = two_files.problems([orders, warehouse, joined])
+    assert problem.startswith("datasets[2].joins[0].table: ")
