@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from docs import http_reference, json_schema, lint_page
+from docs import api_page, http_reference, json_schema, lint_page
 from docs.sql_page import GENERATED, sql_subset
 from rowseal import errors
 from rowseal.cli.commands import ABOUT, COMMANDS
@@ -138,6 +138,7 @@ def _cli() -> Iterator[str]:
 
 _REFERENCE: Final = ROOT / "docs" / "reference"
 PAGES: Final = {
+    _REFERENCE / "api.md": api_page.lines,
     _REFERENCE / "cli.md": _cli,
     _REFERENCE / "errors.md": _errors,
     _REFERENCE / "http.md": http_reference.lines,

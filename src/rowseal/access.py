@@ -133,7 +133,7 @@ class Access:
         return await anyio.to_thread.run_sync(self.datasets, limiter=self._gate._threads())
 
     async def aexecute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Result:
-        """`execute` in a worker thread, for handlers that run in an event loop. Cancelled, it ends the query in the database too."""
+        """`execute` in a worker thread, for handlers that run in an event loop. When it is cancelled, the query ends in the database too."""
         ask = _Ask(sql, params, dataset, connection)
         return await stoppable(lambda stop: self._execute(ask, stop, lambda result: result), self._gate._threads())
 
