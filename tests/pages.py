@@ -86,6 +86,30 @@ def run(command: str, folder: Path) -> str:
     return done.stdout.decode()
 
 
+def follow(fence: Fence, folder: Path) -> str | None:
+    """Do what the fence says: write the file, change it, or run the command, whose output it returns. What is only shown must stand in a file."""
+    if fence.file is not None:
+        (folder / fence.file).write_text(fence.text, encoding="utf-8")
+    elif fence.language == "diff":
+        named = _NAMED.findall(fence.lead)
+        file = folder / named[-1]
+        file.write_text(apply(fence.text, file.read_text(encoding="utf-8")), encoding="utf-8")
+    elif fence.language == "sh":
+        return run(fence.text, folder)
+    else:
+        assert fence.text in "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")), fence.text
+    return None
+
+
+def make_first_shop(folder: Path) -> Path:
+    """The folder as the tutorial has it when both tokens are signed."""
+    for fence in fences("docs/tutorial.md"):
+        if "rowseal inspect" in fence.text:
+            break
+        follow(fence, folder)
+    return folder
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
