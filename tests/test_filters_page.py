@@ -75,7 +75,7 @@ def test_a_token_gets_the_rows_of_the_page_or_its_refusal(row: Row, folder: Path
     gate = Gate.from_yaml(folder / "datasets.yaml")
     signer = Signer((folder / "vizzly-private.pem").read_bytes())
     try:
-        token = signer.generate_tokens(**_claims(row, list(gate.catalog.datasets)))["dataAccessToken"]
+        token = signer.generate_tokens(**_claims(row, [name for catalog in gate.catalogs.values() for name in catalog.datasets]))["dataAccessToken"]
         result = gate.verify(token).execute(row.sql)
         answered = ", ".join(str(each[0]) for each in sorted(result.rows))
         assert all(len(each) == 1 for each in result.rows)
