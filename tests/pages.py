@@ -70,7 +70,7 @@ def apply(diff: str, text: str) -> str:
 def resembles(printed: str, shown: str) -> bool:
     """Whether the page shows what was printed, but for its ellipses."""
     pattern = "".join(r"(?:[^\n]*\n)*" if line == "…\n" else re.escape(line).replace("…", r"[^\n]+") for line in shown.splitlines(keepends=True))
-    return re.fullmatch(pattern, printed) is not None
+    return re.fullmatch(pattern, printed if printed.endswith("\n") or not printed else f"{printed}\n") is not None
 
 
 def environment() -> dict[str, str]:

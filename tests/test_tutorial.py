@@ -14,6 +14,7 @@ import pages
 _SERVES = re.compile(r"^(?:rowseal serve|uvicorn)\b.*?(?: --port (\d+))?$", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path: Path) -> None:
     """From a database to a served API, in one folder. Servers get other ports, so that two walks can go side by side."""
     ports: dict[str, str] = {}
@@ -34,7 +35,7 @@ def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path: Path
             if printed is not None:
                 assert pages.resembles(printed, fence.shows or ""), f"{fence.text}\nprinted\n\n{printed}\nand the page shows\n\n{fence.shows}"
                 walked.append(fence.text)
-    for named in ("init", "validate", "access-tokens", "inspect", "query", "explain"):
+    for named in ("init", "validate", "lint", "access-tokens", "inspect", "query", "explain", "serve"):
         assert any(f"rowseal {named}" in command for command in walked)
 
 
