@@ -1,4 +1,4 @@
-"""understand-a-refusal.md: each answer, record and cure that it shows, asked of the tutorial's shop."""
+"""Guides whose commands, snippets and answers are tried on the tutorial's shop: refusals, the gateway, reload, lint, and a role for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any
 
 import anyio
 import httpx
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 import pages
+import servers
 from rowseal import Gate, Signer, errors
 from rowseal.app import create_app
+from sample_engine.keys import make_keys
 
 PAGE = "docs/how-to/understand-a-refusal.md"
 TEXT = (pages.ROOT / PAGE).read_text(encoding="utf-8")
@@ -148,3 +152,70 @@ def test_too_few_rows_have_the_causes_of_the_page(shop: Shop) -> None:
     for sql in ("SELECT id FROM orders WHERE region = 'north'", "SELECT id FROM orders WHERE region = 'North '", "SELECT sku FROM order_items WHERE id = 3"):
         answer = shop.query(sql)
         assert answer.json()["rows"] == []
+
+
+# --- the gateway, reload, lint, a role ---------------------------------------------------------------------------------------------------
+
+
+def test_the_gateway_s_commands_serve_and_answer(shop: Shop) -> None:
+    """run-the-gateway.md: what it says to type, on another port; and the app for other servers is the same one."""
+    served, snippet, asked = pages.fences("docs/how-to/run-the-gateway.md")
+    command = served.text.splitlines()[-1]
+    assert command == "rowseal serve --config datasets.yaml"
+    port = pages.free_port()
+    with pages.server(f"{command} --port {port}", shop.folder, port):
+        request = asked.text.replace("localhost:8000", f"localhost:{port}").replace("$TOKEN", shop.tokens["dataAccessToken"])
+        assert json.loads(pages.run(request, shop.folder))["rows"] == [["North", 1], ["South", 1]]
+    (shop.folder / "snippet.py").write_text(f"{snippet.text}print(sorted(route.path for route in app.routes))\n")
+    assert "/v1/query" in pages.run("python3 snippet.py", shop.folder)
+
+
+def test_a_reload_counts_as_its_page_says(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """reload.md: each line of the snippet with the value that stands beside it."""
+    (fence,) = pages.fences("docs/explanation/reload.md")
+    monkeypatch.chdir(shop.folder)
+    names: dict[str, Any] = {"Gate": Gate}
+    said = []
+    for line in fence.text.splitlines():
+        code, _, beside = line.partition("  # ")
+        if beside.isdigit():
+            said.append((eval(code, names), int(beside)))
+        else:
+            exec(code, names)
+    names["gate"].close()
+    assert said == [(1, 1), (2, 2)]
+
+
+def test_lint_finds_nothing_new_where_nothing_changed(shop: Shop) -> None:
+    """lint.md: both commands, as they stand."""
+    (fence,) = pages.fences("docs/reference/lint.md")
+    assert pages.run(fence.text, shop.folder) == "nothing was found\n"
+
+
+@pytest.mark.postgres
+def test_the_role_of_the_page_passes(fresh_postgres: servers.Database, tmp_path: Path) -> None:
+    """engine.md: its statements make a role with which a gate starts; without the tables' rights it would not read."""
+    (fence,) = (fence for fence in pages.fences("docs/explanation/engine.md") if fence.language == "sql")
+    role = f"guide_{fresh_postgres.name}"
+    script = fence.text.replace("rowseal", f'"{role}"').replace("DATABASE shop", f'DATABASE "{fresh_postgres.name}"').replace("'...'", "'guide'")
+    with psycopg.connect(fresh_postgres.superuser_url.replace("+psycopg", "", 1), autocommit=True) as database:
+        for table in ("orders", "order_items", "customers", "products"):
+            database.execute(f"CREATE TABLE {table} (id integer, tenant_id integer)".encode())
+        database.execute("INSERT INTO orders VALUES (1, 1), (2, 2)")
+        database.execute(script.encode())
+        try:
+            make_keys(tmp_path)
+            url = make_url(fresh_postgres.reader_url).set(username=role, password="guide").render_as_string(hide_password=False)
+            (tmp_path / "datasets.yaml").write_text(
+                f"version: 1\ndatabase: {json.dumps(url)}\n"
+                "tokens: [{profile: vizzly, keys: [{id: k, public_key_file: public.pem}]}]\n"
+                "datasets: [{id: orders, table: orders, fields: [{id: id, type: number}, {id: tenant_id, type: number}]}]\n"
+            )
+            gate = Gate.from_yaml(tmp_path / "datasets.yaml")
+            token = Signer((tmp_path / "private.pem").read_bytes()).generate_tokens(
+                user_reference="u", project_id="p", data_set_ids=["orders"], secure_filters={"orders": [[{"field": "tenant_id", "op": "=", "value": 2}]]}
+            )
+            assert gate.verify(token["dataAccessToken"]).execute("SELECT id FROM orders").rows == [(2,)]
+            gate.close()
+        finally:
+            database.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())
