@@ -21,6 +21,8 @@ from rowseal import Gate, Signer, errors
 from rowseal.app import create_app
 from sample_engine.keys import make_keys
 
+pytestmark = pytest.mark.timeout(300)  # the shop is made by programs, one after the other
+
 PAGE = "docs/how-to/understand-a-refusal.md"
 TEXT = (pages.ROOT / PAGE).read_text(encoding="utf-8")
 MOST = TEXT.partition("\n## Those that are met most\n")[2].partition("\n## ")[0]

@@ -15,6 +15,7 @@ _SERVES = re.compile(r"^(?:rowseal serve|uvicorn)\b.*?(?: --port (\d+))?$", re.M
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # some thirty programs, one after the other
 def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path: Path) -> None:
     """From a database to a served API, in one folder. Servers get other ports, so that two walks can go side by side."""
     ports: dict[str, str] = {}
