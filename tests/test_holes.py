@@ -192,6 +192,19 @@ def test_an_interval_beyond_the_first_timestamp_is_not_added_beside_the_guard(nu
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        "(SELECT id FROM t) ORDER BY (SELECT COUNT(*) FROM t AS x WHERE 1 / (x.i - 5) > 0)",
+        "((SELECT id FROM t LIMIT 3)) ORDER BY (SELECT COUNT(*) FROM t AS x WHERE 1 / (x.i - 5) > 0)",
+        "((SELECT id FROM t) UNION SELECT id FROM u) ORDER BY 1",
+    ],
+)
+def test_a_sub_query_in_the_order_of_a_bracketed_query_runs_on_permitted_rows(numbers: Trial, query: str) -> None:
+    """G2: an ORDER BY behind the brackets was not looked at when it was decided whether to fence."""
+    numbers.holds(query)
+
+
+@pytest.mark.parametrize(
     "condition",
     [
         "1 / (i - 5) BETWEEN 0 AND COUNT(*)",

@@ -87,11 +87,12 @@ def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Mapping
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
-    if isinstance(tree, exp.SetOperation):
-        yield from _exposed(tree.this, dialect)
-        yield from _exposed(tree.expression, dialect)
-    elif isinstance(tree, exp.Subquery):
-        yield from _exposed(tree.this, dialect)
+    if isinstance(tree, (exp.SetOperation, exp.Subquery)):
+        for part in ("this", "expression"):
+            if (arm := tree.args.get(part)) is not None:
+                yield from _exposed(arm, dialect)
+        if (order := tree.args.get("order")) is not None:
+            yield from _queries_in(order)
     else:
         for part in ("from_", "joins", "where"):
             value = tree.args.get(part)
