@@ -78,6 +78,7 @@ _LINKS: Final = {
     **{entry.name: f"#{entry.name.lower()}" for entries in ENTRIES.values() for entry in entries},
     **{thing.__name__: "#refusals" for thing in _REFUSALS},
     "CODES": "errors.md",
+    "Explanation": "http.md#explanation",
     "TYPES": "http.md#column",
 }
 # names of types that a caller would have to look up

@@ -100,11 +100,14 @@ class Access:
             return self._secure(state, self._under(state), _Ask(sql, params, dataset, connection), record)
 
     def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Result:
-        """Secure the query and run it. Also raises EngineFailed, TimedOut, BudgetExceeded."""
+        """Secure the query and run it. Takes and raises what `secure` does; also raises TimedOut and BudgetExceeded."""
         return self._execute(_Ask(sql, params, dataset, connection), Stop(), lambda result: result)
 
     def explain(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Explanation:
-        """What `secure` makes of the query, and where each filter comes from. Nothing runs. For operators: it names what queries cannot see."""
+        """What `secure` makes of the query, and where each filter comes from: an Explanation, which is a dict of plain values.
+
+        Nothing runs. For operators: it names what queries cannot see.
+        """
         with self._recorded() as record, self._gate._entered() as state:
             mine = self._under(state)
             query = self._secure(state, mine, _Ask(sql, params, dataset, connection), record)
