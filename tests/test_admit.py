@@ -117,6 +117,7 @@ REFUSED = [
     (("sqlite",), "SELECT printf('%900000000d', 1)", "function_refused"),
     (("sqlite",), "SELECT printf('%.900000000f', 1)", "function_refused"),
     (("sqlite",), "SELECT format('%100d', 1)", "function_refused"),
+    (("sqlite",), f"SELECT printf('{'%00d' * 5000}%', 1) FROM orders", "function_refused"),
     (("sqlite",), "SELECT printf(region) FROM orders", "function_refused"),
     (("sqlite",), "SELECT printf() FROM orders", "function_refused"),
     (("sqlite",), "SELECT region COLLATE german FROM orders", "construct_refused"),

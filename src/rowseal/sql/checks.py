@@ -28,7 +28,8 @@ MAX_PADDED: Final = 1_000  # characters
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,100}(\.[0-9]{0,100})?([eE][+-]?[0-9]{1,3})?\Z|\.[0-9]{1,100}([eE][+-]?[0-9]{1,3})?\Z")
 _COLLATIONS: Final = frozenset({"NOCASE", "BINARY", "RTRIM"})  # the three that are built into SQLite
-_FORMAT: Final = re.compile(r"([^%]|%%|%[-+ 0,]*[0-9]{0,2}(\.[0-9]{1,2})?[dsif])*\Z")  # nothing that is wider than two digits say
+# Nothing that is wider than two digits say. INVARIANT: there is one way to read each text, or a long one that does not fit takes years.
+_FORMAT: Final = re.compile(r"([^%]|%%|%[-+ 0,]*([1-9][0-9]?)?(\.[0-9]{1,2})?[dsif])*+\Z")
 _ORDERED_WITHIN: Final = (exp.GroupConcat, exp.ArrayAgg)
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 
