@@ -396,10 +396,14 @@ def test_a_rewritten_path_closes_when_a_reload_leaves_it_without_its_database(tw
     assert [ask(app, headers=headers, body=body).code for app in (unnamed, named)] == [None, None]
     two_files.write()
     gate.reload()
-    assert [ask(app, headers=headers, body=body).code for app in (unnamed, named)] == ["database_unavailable", None]
+    assert [ask(app, headers=headers, body=body).code for app in (unnamed, named)] == [None, None]
     two_files.write([dataset("orders", None)], order=("warehouse",))
     gate.reload()
-    assert [ask(app, headers=headers, body=body).code for app in (unnamed, named)] == [None, "database_unavailable"]
+    assert [ask(app, headers=headers, body=body).code for app in (unnamed, named)] == ["database_unavailable"] * 2
+    two_files.urls["shop"] = two_files.urls["warehouse"]
+    two_files.write([dataset("orders", None)], order=("shop",))
+    gate.reload()
+    assert [ask(app, headers=headers, body=body).code for app in (unnamed, named)] == ["database_unavailable"] * 2
 
 
 def test_a_signer_judges_filters_by_every_catalog(two_files: Houses) -> None:

@@ -28,8 +28,8 @@ from starlette.routing import Route
 import servers
 from asgi import Front, ask
 from rowseal import Gate, GateMiddleware, Signer
+from rowseal.catalog.connections import place
 from rowseal.engine import seal
-from rowseal.engine.seal import _place
 from rowseal.errors import TokenRefused, Unsecured
 from rowseal.sql import TICKET, SecuredQuery
 from sample_engine.keys import make_keys
@@ -372,6 +372,8 @@ PLACES = [
     ("postgresql://a@db/shop", "postgresql://a@db2/shop", False),
     ("postgresql://a@db/shop", "postgresql://a@db:5433/shop", False),
     ("postgresql://a@/shop?service=x", "postgresql://a@/shop?service=y", False),
+    ("postgresql://a@db", "postgresql://b@db", False),
+    ("postgresql://a@/shop?host=/run/pg", "postgresql://a@/shop?host=/run/PG", False),
     ("sqlite:////data/../data/shop.db", "sqlite+aiosqlite:////data/shop.db", True),
     ("sqlite:////data/shop.db", "sqlite:///file:/data/shop.db?mode=ro&uri=true", True),
     ("sqlite:////data/shop.db", "sqlite:////data/Shop.db", False),
@@ -381,7 +383,7 @@ PLACES = [
 
 @pytest.mark.parametrize(("one", "other", "same"), PLACES)
 def test_two_urls_lead_to_one_database_whoever_connects_and_by_whichever_driver(*, one: str, other: str, same: bool) -> None:
-    assert (_place(one) == _place(other)) is same
+    assert (place(one) == place(other)) is same
 
 
 # --- what is excepted -------------------------------------------------------------------------------------------------------------------

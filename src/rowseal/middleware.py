@@ -16,6 +16,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rowseal import bodies, decisions
+from rowseal.catalog.connections import Place, place
 from rowseal.errors import EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate
 from rowseal.reply import Reply, where
@@ -84,9 +85,7 @@ class GateMiddleware:
         self._body_token_paths = OpenPaths(body_token_paths)
         self._max_body_bytes = max_body_bytes
         self._rewrites = {each.path: each for each in rewrite}
-        for each in rewrite:
-            if _engine_of(each, gate) is None:
-                raise ValueError(f"`{each.path}`: write `connection=` with one of {', '.join(gate.catalogs)}, the one whose database the engine asks")
+        self._engines = {each.path: _engine_of(each, gate) for each in rewrite}
         self._rewritten = OpenPaths([each.path for each in rewrite])
         self._aware = OpenPaths(aware_paths) if rewrite else None
         for path in self._rewrites:
@@ -192,16 +191,16 @@ class GateMiddleware:
         if access is None:
             raise OurBug("a body was to be rewritten for nobody")
         ask = rewrite.read(body)
-        # INVARIANT: a query secured for one database never goes to the engine of another, whatever a reload made of the connections.
-        connection = _engine_of(rewrite, self._gate)
-        if connection is None:
-            _log.error("the rewritten path %s asks a connection that the configuration does not have, or one of several", rewrite.path)
-            raise EngineFailed("database_unavailable")
+        connection, asked = self._engines[rewrite.path]
         try:
             query = await access.asecure(ask.sql, ask.params, ask.dataset, connection=connection)
         except Refused:
             reply.recorded = True
             raise
+        # INVARIANT: a query secured for one database never goes to the engine of another, whatever a reload made of the connections.
+        if place(query.database) != asked:
+            _log.error("the connection of the rewritten path %s leads to another database since a reload: start the app anew", rewrite.path)
+            raise EngineFailed("database_unavailable")
         return rewrite.body(ask, query)
 
     def _verify(self, token: str, *, from_body: bool = False) -> Access:
@@ -228,12 +227,13 @@ class GateMiddleware:
 _NO_WEBSOCKET: Final = QueryRefused("path_closed", "websockets are not open here")
 
 
-def _engine_of(rewrite: Rewrite, gate: Gate) -> str | None:
-    """The connection that the engine behind a rewritten path asks; None where there is no such one, or nobody can tell which."""
-    names = list(gate.catalogs)
-    if rewrite.connection is None:
-        return names[0] if len(names) == 1 else None
-    return rewrite.connection if rewrite.connection in names else None
+def _engine_of(rewrite: Rewrite, gate: Gate) -> tuple[str, Place]:
+    """The connection that the engine behind a rewritten path asks, and where it leads. Raises ValueError where nobody can tell."""
+    catalogs = gate.catalogs
+    name = next(iter(catalogs)) if rewrite.connection is None and len(catalogs) == 1 else rewrite.connection
+    if name is None or name not in catalogs:
+        raise ValueError(f"`{rewrite.path}`: write `connection=` with one of {', '.join(catalogs)}, the one whose database the engine asks")
+    return name, place(catalogs[name].database)
 
 
 def _is_preflight(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:

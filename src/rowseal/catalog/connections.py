@@ -6,8 +6,10 @@ A dataset belongs to one connection, and so does a query: nothing joins two data
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+from urllib.parse import unquote
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,10 +19,13 @@ from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import DatasetEntry, Document
 from rowseal.catalog.text import Findings, nearest
 
-__all__ = ["Address", "addresses", "database_url", "members"]
+__all__ = ["Address", "Place", "addresses", "database_url", "members", "place"]
 
 _POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+_PORTS: Final = {"postgresql": "5432", "mysql": "3306", "mariadb": "3306"}
+
+Place: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def addresses(document: Document, folder: Path, findings: Findings) -> dict[str,
             continue
         for other, earlier in found.items():
             # Two connections to one database would hide from each other that two datasets are one table.
-            if _place(earlier.url) == _place(read[0]):
+            if place(earlier.url) == place(read[0]):
                 findings.add(at, f"is the database of the connection `{other}` too; keep one")
         found[name] = Address(*read, entry.allow_privileged_role, at)
     return found
@@ -79,11 +84,20 @@ def members(document: Document, findings: Findings) -> dict[str, dict[int, Datas
     return found
 
 
-def _place(url: URL) -> tuple[object, ...]:
-    """Where a URL leads, whoever asks there."""
-    if url.get_backend_name() == "sqlite":
-        return "sqlite", Path(url.database or "").resolve()
-    return url.get_backend_name(), url.host or url.query.get("host"), str(url.port or url.query.get("port") or 5432), url.database
+@lru_cache(maxsize=64)
+def place(database: str | URL) -> Place:
+    """Where a URL leads, whoever connects and by whichever driver: equal for two spellings of one database, as far as the URLs tell."""
+    url = make_url(database)
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        name = url.database or ""
+        if name.startswith("file:"):
+            name = unquote(name.removeprefix("file:").partition("?")[0])
+        return backend, str(Path(name).resolve())
+    host, port, name = (str(given or url.query.get(key, "")) for key, given in (("host", url.host), ("port", url.port), ("dbname", url.database)))
+    folded = host if host.startswith("/") else host.lower()  # a socket's folder is a path
+    # a URL without a database means the one that is called like the role
+    return backend, folded, port or _PORTS.get(backend, ""), name or str(url.username or ""), str(url.query.get("service", ""))
 
 
 def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.Path = ("database",)) -> tuple[URL, str] | None:

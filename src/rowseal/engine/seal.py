@@ -16,16 +16,15 @@ import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import lru_cache, wraps
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, get_args
-from urllib.parse import unquote
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
-from sqlalchemy import URL, Connection, Dialect, Engine, TextClause, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, TextClause, event
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
 from rowseal import decisions
+from rowseal.catalog.connections import Place, place
 from rowseal.errors import Refused, TokenRefused, Unsecured
 from rowseal.sql import TICKET, ParamStyle, SecuredQuery
 
@@ -36,7 +35,6 @@ __all__ = ["seal"]
 
 _log: Final = logging.getLogger("rowseal.engine")
 AnyEngine = TypeVar("AnyEngine", "Engine", "AsyncEngine")
-_Place: TypeAlias = tuple[str, ...]
 
 _DIALECTS: Final = {"postgresql": "postgres"}  # SQLAlchemy's name -> ours, where they differ
 _SAVEPOINTS: Final = (SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)  # `begin_nested()`; SQLAlchemy makes up the names
@@ -64,7 +62,7 @@ def seal(engine: AnyEngine, *, database: str | URL | None = None, clock: Callabl
         raise ValueError("the engine has been sealed already")
     setattr(dialect, _SEALED, True)
     _except_reflection(dialect)
-    door = _Door(dialect, _place(str(database or target.url.render_as_string(hide_password=False))), clock)
+    door = _Door(dialect, place(target.url if database is None else database), clock)
     event.listen(target, "before_cursor_execute", door.admit, retval=True)
     event.listen(target, "do_execute", door.check)
     event.listen(target, "do_execute_no_params", door.check_bare)
@@ -74,7 +72,7 @@ def seal(engine: AnyEngine, *, database: str | URL | None = None, clock: Callabl
 class _Door:
     """What stands before the cursors of one engine."""
 
-    def __init__(self, dialect: Dialect, place: _Place, clock: Callable[[], float]) -> None:
+    def __init__(self, dialect: Dialect, place: Place, clock: Callable[[], float]) -> None:
         self._name = _DIALECTS.get(dialect.name, dialect.name)
         self._style: Any = dialect.paramstyle
         self._place = place
@@ -99,7 +97,7 @@ class _Door:
             raise Unsecured("statement_unsecured", "a statement was to run that no access has secured")
         if query.dialect != self._name:
             raise Unsecured("statement_unsecured", "a query secured for one dialect was to run in another")
-        if _place(query.database) != self._place:
+        if place(query.database) != self._place:
             raise Unsecured(
                 "statement_unsecured",
                 "a query secured for one database was to run on another",
@@ -145,20 +143,3 @@ def _reflecting(method: Callable[..., Any]) -> Callable[..., Any]:
             _REFLECTING.reset(before)
 
     return reflecting
-
-
-@lru_cache(maxsize=64)
-def _place(database: str) -> _Place:
-    """Where a URL leads, whoever connects and by whichever driver."""
-    url = make_url(database)
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        name = url.database or ""
-        if name.startswith("file:"):
-            name = unquote(name.removeprefix("file:").partition("?")[0])
-        return backend, str(Path(name).resolve())
-    host, port, name = (str(given or url.query.get(key, "")) for key, given in (("host", url.host), ("port", url.port), ("dbname", url.database)))
-    return backend, host.lower(), port or _PORTS.get(backend, ""), name, str(url.query.get("service", ""))
-
-
-_PORTS: Final = {"postgresql": "5432", "mysql": "3306", "mariadb": "3306"}
