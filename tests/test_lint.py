@@ -277,3 +277,9 @@ def test_on_postgres_a_role_that_may_write_is_found(fresh_postgres: servers.Data
     said = [each["says"] for each in found("--accept", "no_index")]
     assert "the database role owns `public.part`, or is a member of the role that does" in said
     assert len(said) == len(set(said))
+    configured(
+        {"id": "rows", "sql": "SELECT id, tenant_id FROM part", "fields": FIELDS[:2], **GUARD},
+        database=fresh_postgres.owner_url,
+        engine={"allow_privileged_role": True},
+    )
+    assert "the database role owns `public.part`, or is a member of the role that does" in [each["says"] for each in found()]

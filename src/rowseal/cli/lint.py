@@ -76,7 +76,7 @@ def _role(catalog: Catalog, path: Path) -> Sequence[str]:
         return ()
     database = Database(catalog.database, dialect=catalog.dialect, limits=catalog.limits, connection=catalog.connection)
     try:
-        tables = {(each.schema, each.table) for each in catalog.datasets.values()}
+        tables = {table for each in catalog.datasets.values() for table in each.tables}
         database.check_role(tables, allow_privileged=False, file=str(path))
     except Misconfigured as misconfigured:
         return [problem.message.partition(";")[0].removeprefix("the database role ") for problem in misconfigured.problems]
