@@ -17,6 +17,8 @@ __all__ = ["Refusals", "asked", "reached"]
 
 def reached(state: State, grant: Grant) -> tuple[str, ...]:
     """The names of the connections with a dataset that the grant names, in the order of the file; the first of the file where there is none."""
+    if len(state.catalogs) == 1:
+        return tuple(state.catalogs)
     found = tuple(name for name, catalog in state.catalogs.items() if any(map(grant.grants, catalog.datasets)))
     return found or tuple(state.catalogs)[:1]
 

@@ -22,6 +22,7 @@ _SPARE_THREADS: Final = 8
 _ASK_AGAIN_SECONDS: Final = 0.02
 _LONG: Final = 2_000  # characters; what is shorter takes milliseconds
 _TURN: Final = threading.Lock()
+_NO_TURN: Final = nullcontext()
 _LIMITERS: Final = RunVar[WeakKeyDictionary[object, CapacityLimiter]]("rowseal_threads")
 
 _T = TypeVar("_T")
@@ -37,8 +38,10 @@ def threads(owner: object, concurrent: int) -> CapacityLimiter:
         limiters = WeakKeyDictionary()
         _LIMITERS.set(limiters)
     wanted = concurrent + _SPARE_THREADS
-    limiter = limiters.setdefault(owner, CapacityLimiter(wanted))
-    if limiter.total_tokens != wanted:
+    limiter = limiters.get(owner)
+    if limiter is None:
+        limiter = limiters[owner] = CapacityLimiter(wanted)
+    if limiter.total_tokens != wanted:  # a reload changed it
         limiter.total_tokens = wanted
     return limiter
 
@@ -49,7 +52,7 @@ def turn(sql: str) -> AbstractContextManager[object]:
     The compiled parser keeps Python's global lock until it is done. Where several threads wait for that lock with a long query each, an
     event loop waits for most of them; where only one does, it runs between any two.
     """
-    return _TURN if len(sql) > _LONG else nullcontext()
+    return _TURN if len(sql) > _LONG else _NO_TURN
 
 
 async def stoppable(work: Callable[[Stop], _T], limiter: CapacityLimiter) -> _T:

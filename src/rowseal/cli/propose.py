@@ -78,7 +78,6 @@ class DatasetProposal:
     guard: str | None = None
     why: str = ""
     through: list[Through] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
 
     def by_column(self, column: str) -> FieldProposal | None:
         """The field of a column, if it can be one."""
@@ -176,9 +175,7 @@ def _fields(each: Surveyed, dialect: str) -> Iterator[FieldProposal]:
     for column in each.relation.columns.values():
         name = _identifier(column.name, "column", ids)
         if not _is_name(column.name):
-            yield FieldProposal(
-                name, column.name, None, remark="its name has characters that nobody can see, or a blank at an end; make a view that renames it"
-            )
+            yield FieldProposal(name, column.name, None, remark=f"{_UNSEEN}; make a view that renames it")
             continue
         type_, remark = _type(column, dialect)
         hidden = type_ is not None and _SECRET.search(_words(column.name)) is not None

@@ -70,9 +70,7 @@ class FromClause(ABC):
             return self.bracketed_join(node, scope, ctes, conditions)
         if isinstance(node, exp.Table):
             named = alias.this if alias and alias.this else node.this
-            single = self.add(scope, named, self.renamed(self.table(node, ctes), alias), node)
-            if alias is None and (node.args.get("db") is not None or self.cte(node, ctes) is None):
-                scope.unaliased[self.dialect.fold(named)] = self.tables.meant(node)
+            single = self.add(scope, named, self.renamed(self.table(node, scope, ctes), alias), node)
         elif isinstance(node, exp.Subquery):
             single = self.derived(node, self.query(node, ctes, scope.outer), scope)
         elif isinstance(node, exp.Lateral):
@@ -173,7 +171,7 @@ class FromClause(ABC):
         new = tuple(columns[index]._replace(name=self.dialect.fold(identifier)) for index, identifier in enumerate(listed))
         return self.names.note(new) + columns[len(new) :]
 
-    def table(self, node: exp.Table, ctes: With | None) -> Columns:
+    def table(self, node: exp.Table, scope: Scope, ctes: With | None) -> Columns:
         entry = self.cte(node, ctes) if node.args.get("db") is None else None
         if entry is not None:
             entry.references.append(node)
@@ -184,7 +182,9 @@ class FromClause(ABC):
             return columns
         columns = self.tables.columns(node)
         alias = node.args.get("alias")
-        if alias is not None and alias.args.get("columns") and not self.dialect.derived_column_lists:
+        if alias is None:
+            scope.unaliased[self.dialect.fold(node.this)] = node
+        elif alias.args.get("columns") and not self.dialect.derived_column_lists:
             raise QueryRefused("construct_refused", "this database has no column list behind the alias of a table", hint=_NAMED_INSIDE, **position(node))
         self.count(1)
         return self.names.note(columns)

@@ -255,13 +255,13 @@ NOTHING: Final = Joined(frozenset(), ())
 class Scope:
     """The tables of one SELECT (or of none), and the SELECT around it. `on` are those that the ON sees which is being resolved.
 
-    `unaliased` are the tables that FROM names without an alias: their columns may be written with the schema.
+    `unaliased` are the places where FROM names a table without an alias: its columns may be written with the schema.
     """
 
     outer: Scope | None
     sources: dict[str, Columns] = field(default_factory=dict)
     joined: Joined = NOTHING
-    unaliased: dict[str, object] = field(default_factory=dict)
+    unaliased: dict[str, exp.Table] = field(default_factory=dict)
     on: Joined | None = None
     aliases: frozenset[str] = frozenset()
     aliases_are_conditions: bool = False  # they stand in WHERE or HAVING

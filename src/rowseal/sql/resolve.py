@@ -191,7 +191,8 @@ class _Resolver(FromClause):
         while scope is not None and not (name in scope.sources and (scope.on is None or name in scope.on.aliases)):
             scope = scope.outer
         table = self.tables.meant(exp.Table(this=qualifier.copy(), db=node.args["db"].copy()))
-        if table is None or scope is None or scope.unaliased.get(name) is not table:
+        named = None if scope is None else scope.unaliased.get(name)
+        if table is None or named is None or self.tables.meant(named) is not table:
             raise QueryRefused("table_alias_unknown", f"no table `{node.args['db'].name}.{qualifier.name}` stands in FROM without an alias", **position(node))
         self.names.qualified.append(node)
 
