@@ -101,7 +101,7 @@ def _json(plain: Any) -> Any:
 
 
 def test_there_are_such_files() -> None:
-    assert {"datasets.yaml", "README.md#0"} <= WHOLE.keys()
+    assert "datasets.yaml" in WHOLE
     assert any(where.startswith("test_cli.py") for where in WHOLE)
 
 
