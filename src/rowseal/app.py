@@ -72,19 +72,23 @@ class _Gateway:
 
     async def query(self, request: Request) -> Response:
         access = self._access(request)
-        ask = await _asked(request, access)
-        return _answer(await _while_connected(request, partial(access.ajson, ask.sql, ask.params, ask.dataset)))
+        ask = await _asked(request)
+        answer = await _while_connected(request, partial(access.ajson, ask.sql, ask.params, ask.dataset))
+        self._require(access)
+        return _answer(answer)
 
     async def datasets(self, request: Request) -> Response:
-        visible = await self._access(request).adatasets()
+        access = self._access(request)
+        visible = await access.adatasets()
+        self._require(access)
         return _answer(_json({"datasets": [_dataset(each) for each in visible]}))
 
     async def explain(self, request: Request) -> Response:
-        access = self._access(request)
-        if not access.grant.key.explain:
-            raise _recorded(AccessRefused("explain_closed"), access)
-        ask = await _asked(request, access)
-        return _answer(_json(await access.aexplain(ask.sql, ask.params, ask.dataset)))
+        access = self._access(request, explain=True)
+        ask = await _asked(request)
+        explained = await access.aexplain(ask.sql, ask.params, ask.dataset)
+        self._require(access, explain=True)
+        return _answer(_json(explained))
 
     async def health(self, request: Request) -> Response:
         del request
@@ -100,11 +104,20 @@ class _Gateway:
         del request
         return _answer(self._document)
 
-    def _access(self, request: Request) -> Access:
+    def _access(self, request: Request, *, explain: bool = False) -> Access:
         access: Access = request.state.rowseal
-        if access.grant.key.development and not self._development:
-            raise _recorded(TokenRefused("development_refused"), access)
+        self._require(access, explain=explain)
         return access
+
+    def _require(self, access: Access, *, explain: bool = False) -> None:
+        """What this server asks of the key itself. INVARIANT: asked before a use of the access and after it, for the facts that were used.
+
+        A body may come slowly, and a reload in between: then the access was judged anew when it was used.
+        """
+        if access.grant.key.development and not self._development:
+            raise TokenRefused("development_refused")
+        if explain and not access.grant.key.explain:
+            raise AccessRefused("explain_closed")
 
 
 class _Readiness:
@@ -152,13 +165,10 @@ def _route(path: str, method: str, handler: _Handler) -> Route:
     return Route(path, endpoint, methods=[method])
 
 
-async def _asked(request: Request, access: Access) -> Ask:
-    try:
-        ask = _BODY.read(await request.body())
-        if unknown := ask.rest.keys() - {_BODY.dataset}:
-            raise QueryRefused("request_malformed", f"the body has {len(unknown)} member(s) besides `sql`, `params` and `dataSetId`")
-    except Refused as refusal:
-        raise _recorded(refusal, access) from None
+async def _asked(request: Request) -> Ask:
+    ask = _BODY.read(await request.body())
+    if unknown := ask.rest.keys() - {_BODY.dataset}:
+        raise QueryRefused("request_malformed", f"the body has {len(unknown)} member(s) besides `sql`, `params` and `dataSetId`")
     return ask
 
 
@@ -204,12 +214,6 @@ def _answer(body: bytes | None) -> Response:
 def _nobody() -> Response:
     """For a client that has gone: the server drops it."""
     return Response(status_code=499)
-
-
-def _recorded(refusal: Refused, access: Access) -> Refused:
-    """The refusal, once the audit has it: what an Access refuses it records itself, this it never saw."""
-    decisions.emit(decisions.Decision(decisions.trail().request_id, refusal.code, refusal.status, access.grant.digest[:12], access.grant.key.id))
-    return refusal
 
 
 async def _unknown_path(request: Request, failure: Exception) -> Response:

@@ -72,7 +72,7 @@ def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Call
         with trail.stage("verify"):
             access = _verified(token, current, clock)
     except TokenRefused as refusal:
-        decisions.emit(decisions.Decision(trail.request_id, refusal.code, refusal.status, stages=trail.stages))
+        trail.refuse(refusal.code, refusal.status, refusal)
         raise
     decisions.emit(decisions.Decision(trail.request_id, decisions.ALLOWED, 200, token=access.digest[:12], key=access.key.id, stages=trail.stages))
     return access

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Final
 from uuid import uuid4
+from weakref import WeakSet
 
 __all__ = ["ALLOWED", "Decision", "Trail", "emit", "follow", "trail"]
 
@@ -51,11 +52,12 @@ class Trail:
     `refused` is what the last thing that was asked in this request was refused with; None when it was answered, or nothing was asked.
     """
 
-    __slots__ = ("_nanoseconds", "refused", "request_id")
+    __slots__ = ("_nanoseconds", "_told", "refused", "request_id")
 
     def __init__(self) -> None:
         self.request_id = uuid4().hex
         self.refused: Exception | None = None
+        self._told: WeakSet[Exception] | None = None
         self._nanoseconds: dict[str, int] = {}
 
     @contextmanager
@@ -69,8 +71,19 @@ class Trail:
 
     def refuse(self, code: str, status: int, refusal: Exception) -> None:
         """Write the decision of whoever refuses an app that has been called already."""
-        self.refused = refusal
+        self.tell(refusal)
         emit(Decision(self.request_id, code, status, stages=self.stages))
+
+    def tell(self, refusal: Exception) -> None:
+        """Note a refusal that has a decision of its own, so that it gets no second one on its way through the app."""
+        self.refused = refusal
+        if self._told is None:
+            self._told = WeakSet()
+        self._told.add(refusal)
+
+    def told(self, refusal: Exception) -> bool:
+        """Whether the refusal has its decision."""
+        return self._told is not None and refusal in self._told
 
     @property
     def stages(self) -> dict[str, int]:

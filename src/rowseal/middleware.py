@@ -119,7 +119,6 @@ class GateMiddleware:
         except Exception as failure:  # noqa: BLE001 - INVARIANT: whatever goes wrong in here, the request does not pass
             await reply.refuse(_bug(failure))
             return
-        reply.passed = True
         try:
             await self.app(*admitted)
         except Exception as failure:
@@ -159,7 +158,7 @@ class GateMiddleware:
         found = header_tokens(headers, auth_header=self._auth_header)
         access = None
         if found or not takes_body:
-            access = self._verify(one_token(found, in_query=in_query))
+            access = self._verify(one_token(found, in_query=in_query), reply)
         if rewrite is not None:
             check_request(scope["method"], scope["query_string"], headers)
         length = bodies.announced(headers, limit)
@@ -169,9 +168,9 @@ class GateMiddleware:
             if takes_body:
                 body, in_body = split_body(body)
                 token = one_token(found + in_body, in_query=in_query)
-                access = access or self._verify(token, from_body=True)
+                access = access or self._verify(token, reply, from_body=True)
             if rewrite is not None:
-                body = await self._secured(rewrite, access, body, reply)
+                body = await self._secured(rewrite, access, body)
                 headers = engine_headers(headers, body)
             receive = bodies.replay(body, receive)
             if length is not None:
@@ -186,27 +185,25 @@ class GateMiddleware:
             raise QueryRefused("path_closed")
         return {**scope, "state": {**state, "rowseal": access}, "headers": headers}, receive, reply.send
 
-    async def _secured(self, rewrite: Rewrite, access: Access | None, body: bytes, reply: Reply) -> bytes:
+    async def _secured(self, rewrite: Rewrite, access: Access | None, body: bytes) -> bytes:
         """The body with the secured SQL in the place of the bearer's."""
         if access is None:
             raise OurBug("a body was to be rewritten for nobody")
         ask = rewrite.read(body)
         connection, asked = self._engines[rewrite.path]
-        try:
-            query = await access.asecure(ask.sql, ask.params, ask.dataset, connection=connection)
-        except Refused:
-            reply.recorded = True
-            raise
+        query = await access.asecure(ask.sql, ask.params, ask.dataset, connection=connection)
         # INVARIANT: a query secured for one database never goes to the engine of another, whatever a reload made of the connections.
         if place(query.database) != asked:
             _log.error("the connection of the rewritten path %s leads to another database since a reload: start the app anew", rewrite.path)
             raise EngineFailed("database_unavailable")
         return rewrite.body(ask, query)
 
-    def _verify(self, token: str, *, from_body: bool = False) -> Access:
+    def _verify(self, token: str, reply: Reply, *, from_body: bool = False) -> Access:
         # Inline: a signature takes less than handing it to a thread would.
         with decisions.trail().stage("verify"):
-            return self._gate.verify(token, from_body=from_body)
+            access = self._gate.verify(token, from_body=from_body)
+        reply.bearer = access.grant.digest[:12], access.grant.key.id
+        return access
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope["path"], scope.get("root_path", ""))

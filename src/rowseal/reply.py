@@ -25,19 +25,18 @@ _log: Final = logging.getLogger("rowseal")
 class Reply:
     """One answer on its way out. Everything that the app sends passes here.
 
-    `passed`: the app has been called; what an Access refuses to it has been recorded by the gate. `recorded`: so it has been before.
-    `guarded`: with an Access. `refusal` is what the answer must be, whatever the app makes of it:
+    `bearer` are the digest of the token that was verified and the id of its key, for the audit. `guarded`: the app has been called with an
+    Access, or with a query that one secured. `refusal` is what the answer must be, whatever the app makes of it:
     set when the body grows too large while the app reads it, or by what an engine behind answers. `engine`: that answer, on rewritten paths.
     """
 
-    __slots__ = ("_head", "_send", "_timing", "_trail", "answered", "engine", "finished", "guarded", "passed", "recorded", "refusal", "started")
+    __slots__ = ("_head", "_send", "_timing", "_trail", "answered", "bearer", "engine", "finished", "guarded", "refusal", "started")
 
     def __init__(self, send: Send, trail: decisions.Trail, *, head: bool, timing: bool) -> None:
         self._send, self._trail, self._head, self._timing = send, trail, head, timing
         self.refusal: Refused | None = None
         self.engine: EngineReply | None = None
-        self.passed = False
-        self.recorded = False
+        self.bearer: tuple[str | None, str | None] = (None, None)
         self.guarded = False
         self.started = False
         self.finished = False
@@ -86,7 +85,7 @@ class Reply:
             return
         refusal = self.refusal = self.refusal or EngineFailed("query_failed")
         if self.started:
-            decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
+            self._record(refusal)
             refusal.__cause__ = refusal.__context__ = None  # what the engine made of it on its way
             raise refusal.with_traceback(None)
         await self.refuse(refusal)
@@ -105,12 +104,15 @@ class Reply:
     async def refuse(self, refusal: Refused) -> None:
         if isinstance(refusal, OurBug):
             _log.error("request %s: a promise of rowseal's own did not hold: %s", self._trail.request_id, where(refusal))
-        if not self.recorded and (not self.passed or refusal is self.refusal):
-            decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, stages=self._trail.stages))
+        if not self._trail.told(refusal):  # what an Access refuses it has recorded itself
+            self._record(refusal)
         status, headers, body = problem(refusal, request_id=self._trail.request_id)
         self.started = self.finished = self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+
+    def _record(self, refusal: Refused) -> None:
+        decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, *self.bearer, stages=self._trail.stages))
 
     def _dressed(self, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in headers if name.lower() != b"x-request-id"]
