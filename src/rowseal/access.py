@@ -19,7 +19,7 @@ from rowseal import decisions, routing
 from rowseal.catalog import Dataset
 from rowseal.claims import Claims
 from rowseal.engine import Result, Stop, to_json
-from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.errors import AccessRefused, BudgetExceeded, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
 from rowseal.grants import Grant, read_grant
 from rowseal.policy import Policy
@@ -94,7 +94,7 @@ class Access:
         `params` has a value for each `:name` in the SQL; `dataset` is the id of the one dataset that the query reads, and so says which
         connection it is for. `connection` says so too, and is for the app to say, not for the bearer. Where neither does, each
         connection of a granted dataset is tried in the order of the file, and the first that takes the query has it.
-        Raises TokenRefused, QueryRefused, AccessRefused, EngineFailed (no such connection, or the gate is closed), or OurBug.
+        Raises TokenRefused, QueryRefused, AccessRefused, BudgetExceeded, EngineFailed (no such connection, or the gate is closed), or OurBug.
         """
         with self._recorded() as record, self._gate._entered() as state:
             return self._secure(state, self._under(state), _Ask(sql, params, dataset, connection), record)
@@ -182,7 +182,7 @@ class Access:
                         draft = secure(parsed, policy, each.datasets, limits, only=ask.dataset)
                     with trail.stage("witness"):
                         query = attest(draft, policy)
-            except OurBug:
+            except (OurBug, BudgetExceeded):  # no connection is passed over because there was no turn
                 raise
             except Refused as refusal:
                 refusals.add(refusal, admitted=admitted)
@@ -208,7 +208,7 @@ class Access:
             record.trail.refused = None
         except Refused as refusal:
             code, status = refusal.code, refusal.status
-            record.trail.refused = refusal
+            record.trail.tell(refusal)
             if isinstance(refusal, OurBug):
                 _log.error("nothing ran: %s", refusal.internal)
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,22 +14,24 @@ from anyio import CancelScope, CapacityLimiter
 from anyio.lowlevel import RunVar
 
 from rowseal.engine.stop import Stop
-from rowseal.errors import Cancelled
+from rowseal.errors import BudgetExceeded, Cancelled
 
 __all__ = ["stoppable", "threads", "turn"]
 
 _SPARE_THREADS: Final = 8
 _ASK_AGAIN_SECONDS: Final = 0.02
 _LONG: Final = 2_000  # characters; what is shorter takes milliseconds
+_IN_TURN: Final = 32  # one that has its turn, and those that wait for theirs
 _TURN: Final = threading.Lock()
 _NO_TURN: Final = nullcontext()
+_PLACES: Final = threading.BoundedSemaphore(_IN_TURN)
 _LIMITERS: Final = RunVar[WeakKeyDictionary[object, CapacityLimiter]]("rowseal_threads")
 
 _T = TypeVar("_T")
 
 
 def threads(owner: object, concurrent: int) -> CapacityLimiter:
-    """For the running event loop and this owner: a thread for each query that may run, and a few that refuse the others at once.
+    """For the running event loop and this owner: a thread for each query that may run or wait for its turn, and a few that refuse the others at once.
 
     The loop's own limit, 40 threads for everybody, would let queries wait where no budget and no deadline sees them.
     """
@@ -37,7 +39,7 @@ def threads(owner: object, concurrent: int) -> CapacityLimiter:
     if limiters is None:
         limiters = WeakKeyDictionary()
         _LIMITERS.set(limiters)
-    wanted = concurrent + _SPARE_THREADS
+    wanted = concurrent + _IN_TURN + _SPARE_THREADS
     limiter = limiters.get(owner)
     if limiter is None:
         limiter = limiters[owner] = CapacityLimiter(wanted)
@@ -46,13 +48,25 @@ def threads(owner: object, concurrent: int) -> CapacityLimiter:
     return limiter
 
 
-def turn(sql: str) -> AbstractContextManager[object]:
-    """To be held while a query is secured: long ones take turns.
+def turn(sql: str) -> AbstractContextManager[None]:
+    """To be held while a query is secured: long ones take turns. Raises BudgetExceeded where too many wait already.
 
     The compiled parser keeps Python's global lock until it is done. Where several threads wait for that lock with a long query each, an
     event loop waits for most of them; where only one does, it runs between any two.
     """
-    return _TURN if len(sql) > _LONG else _NO_TURN
+    return _in_turn() if len(sql) > _LONG else _NO_TURN
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    # INVARIANT: who waits here has a thread, so few may: else whoever sends long queries enough has every thread, and no short one begins
+    if not _PLACES.acquire(blocking=False):
+        raise BudgetExceeded("too_many_queries")
+    try:
+        with _TURN:
+            yield
+    finally:
+        _PLACES.release()
 
 
 async def stoppable(work: Callable[[Stop], _T], limiter: CapacityLimiter) -> _T:
