@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from rowseal.errors import CODES, QueryRefused, Refused, TokenRefused
 from rowseal.strict import Malformed, json_object, json_text
 
-__all__ = ["BODY_FIELDS", "OpenPaths", "header_tokens", "one_token", "problem", "route_path", "split_body", "split_headers", "split_query"]
+__all__ = ["BODY_FIELDS", "OpenPaths", "header_tokens", "one_token", "problem", "route_path", "split_body", "split_headers", "split_query", "without_tokens"]
 
 Headers: TypeAlias = "Sequence[tuple[bytes, bytes]]"
 
@@ -25,7 +25,8 @@ BODY_DEPTH: Final = 64  # levels of nesting in such a body
 
 _BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)  # the scheme as a whole word
 _VALUE = re.compile(rb"[\x21-\x7e]+")
-_JWS = re.compile(rb"(?<![\w-])ey[\w-]{8,}\.[\w-]*\.[\w-]*")  # base64url of `{"...` begins so
+# base64url of `{"...` begins so; only where a run of its letters begins, or a percent-escape ends, so that nothing is looked at twice
+_JWS = re.compile(rb"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2}))ey[\w-]{8,}\.[\w-]*\.[\w-]*")
 _SEGMENT = re.compile(r"[A-Za-z0-9_~@.-]+")
 
 
@@ -77,6 +78,11 @@ def split_query(query: bytes) -> tuple[bytes, bool]:
 def _carries_token(part: bytes) -> bool:
     plain = unquote_to_bytes(part.replace(b"+", b" "))
     return plain.partition(b"=")[0].lower() == b"access_token" or _JWS.search(plain) is not None
+
+
+def without_tokens(text: str) -> str:
+    """The text for a log, with `...` for whatever looks like a JWS."""
+    return _JWS.sub(b"...", text.encode("utf-8", "backslashreplace")).decode()
 
 
 def split_body(body: bytes) -> tuple[bytes, list[str]]:

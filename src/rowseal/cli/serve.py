@@ -20,6 +20,7 @@ from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import sources
 from rowseal.errors import Misconfigured
 from rowseal.gate import Gate
+from rowseal.transport import without_tokens
 
 __all__ = ["Reloader", "seen", "serve"]
 
@@ -212,8 +213,8 @@ def _decision(record: logging.LogRecord) -> str:
 
 def _request(record: logging.LogRecord) -> str:
     client, method, target, _, status = record.args if isinstance(record.args, tuple) else (None,) * 5
-    # the path alone: on paths that need no token nobody has taken one out of the query
-    path = str(target).partition("?")[0]
+    # the path alone: on paths that need no token nobody has taken one out of the query. One that is a part of the path has no place to be taken from.
+    path = without_tokens(str(target).partition("?")[0])
     return json.dumps({"time": _time(record), "log": "request", "client": client, "method": method, "path": path, "status": status}, separators=(",", ":"))
 
 

@@ -18,6 +18,7 @@ from rowseal.gate import Gate
 __all__ = ["run"]
 
 _GRACE_SECONDS = 5
+_OTHER_HEADERS_BYTES = 65_536
 
 
 def run(gate: Gate, listener: socket.socket, *, development: bool, reloader: Reloader, started: Callable[[], None]) -> None:
@@ -29,6 +30,8 @@ def run(gate: Gate, listener: socket.socket, *, development: bool, reloader: Rel
         ws="none",
         server_header=False,
         proxy_headers=False,
+        # in pieces, a token of `limits.token_bytes` would otherwise be more than the server waits for
+        h11_max_incomplete_event_size=gate.limits.token_bytes + _OTHER_HEADERS_BYTES,
         timeout_graceful_shutdown=int(gate.limits.seconds) + _GRACE_SECONDS,
     )
     reloader.start()
