@@ -6,6 +6,8 @@ Facts go to standard output, sentences about them to standard error. Exit status
 
 from __future__ import annotations
 
+import codecs
+import json
 import logging
 import os
 import sys
@@ -37,7 +39,8 @@ def main() -> int:
     out, err = (stream or Path(os.devnull).open("w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115 -- to the end
     stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 -- to the end
     if isinstance(out, TextIOWrapper):
-        out.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its escape
+        codecs.register_error("rowseal.escaped", _escaped)
+        out.reconfigure(errors="rowseal.escaped")  # a terminal that lacks a letter shows its escape
     try:
         status = run(sys.argv[1:], out=out, err=err, stdin=stdin, clock=time.time)
         out.flush()
@@ -94,6 +97,13 @@ def _parsed(arguments: Sequence[str], terminal: Terminal) -> Namespace:
     if sum(value == "-" for value in vars(options).values()) > 1:
         raise Usage("rowseal: standard input can be read once: write `-` for one argument, and `@file` for the others")
     return options
+
+
+def _escaped(failure: UnicodeError) -> tuple[str, int]:
+    """For `codecs.register_error`. The escapes are JSON's, so JSON stays the same JSON."""
+    if not isinstance(failure, UnicodeEncodeError):
+        raise failure
+    return json.dumps(failure.object[failure.start : failure.end])[1:-1], failure.end
 
 
 def _place(error: Exception) -> str:

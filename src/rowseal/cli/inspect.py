@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -71,7 +72,7 @@ def _read(token: str, now: float) -> Report:
     except strict.Malformed as error:
         raise Failed(f"the token's payload cannot be read: {error}") from None
     # both once more, with numbers as `json` writes them again
-    header, claims = json.loads(strict.from_base64url(parts[0])), json.loads(payload)
+    header, claims = json.loads(strict.from_base64url(parts[0])), json.loads(payload, parse_float=_float)
     report = Report("data access token", header, claims, None, None, judged=False, grant=None)
     verifier, rules, signed_again = _reader(payload, claims)
     try:
@@ -86,6 +87,12 @@ def _read(token: str, now: float) -> Report:
         if report.grant is None:
             report.kind = f"nothing that can be used: {refusal.detail}"
     return report
+
+
+def _float(text: str) -> float | str:
+    """The number, or its digits where a double would be infinite, which JSON cannot write."""
+    number = float(text)
+    return number if isfinite(number) else text
 
 
 def _grant(claims: Claims, rules: TokenRules) -> Grant | DashboardGrant:
