@@ -33,7 +33,7 @@ from benchmarks.measure import Section, interleaved
 from benchmarks.stock import QUESTIONS, Question, Stock
 from rowseal.engine import Result, to_json
 from rowseal.gate import Gate
-from rowseal.middleware import GateMiddleware
+from rowseal.http.middleware import GateMiddleware
 from sample_engine.app import query
 
 __all__ = ["sections"]

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import rowseal
 from rowseal import Access, DashboardAccess, Gate, GateMiddleware, Result, Rewrite, SecuredQuery, Signer, access_of, app, errors
-from rowseal.access import VisibleDataset
 from rowseal.claims import KeyFacts
 from rowseal.engine import seal, to_json
+from rowseal.gate import VisibleDataset
 from rowseal.grants import Grant
 from rowseal.keys import KeyRefused
 from rowseal.signing import SigningRefused
@@ -53,7 +53,7 @@ ENTRIES: Final = {
         Entry(Result, "rowseal", "`Access.execute`"),
         Entry(Grant, "rowseal.grants", "`Access.grant`"),
         Entry(KeyFacts, "rowseal.claims", "`Grant.key`"),
-        Entry(VisibleDataset, "rowseal.access", "`Access.datasets`"),
+        Entry(VisibleDataset, "rowseal.gate", "`Access.datasets`"),
     ),
     "In an ASGI app": (
         Entry(GateMiddleware, "rowseal"),

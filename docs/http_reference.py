@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rowseal.openapi import OPENAPI, document
+from rowseal.app.openapi import OPENAPI, document
 
 __all__ = ["lines"]
 
@@ -14,7 +14,7 @@ def lines() -> Iterator[str]:
     """The page, line by line."""
     content = document()
     yield "# HTTP\n"
-    yield "<!-- Written by docs/generate.py from `rowseal.openapi`. Change that, then run `make docs`. -->\n"
+    yield "<!-- Written by docs/generate.py from `rowseal.app.openapi`. Change that, then run `make docs`. -->\n"
     yield (
         "What [the gateway](../how-to/run-the-gateway.md) answers.\n"
         f"`GET {OPENAPI}` gives the same as an OpenAPI {content['openapi']} document.\n"

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from rowseal.engine import to_json
 from rowseal.errors import QueryRefused
 from rowseal.gate import Gate
-from rowseal.middleware import GateMiddleware
+from rowseal.http.middleware import GateMiddleware
 from rowseal.signing import Signer
 from sample_engine.keys import FOLDER
 from sample_engine.layouts import DASHBOARDS, PATHS, PROJECT, Layouts

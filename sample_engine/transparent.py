@@ -6,8 +6,8 @@ Tokens come from the host application, which is in `app`: log in there, or take 
 from __future__ import annotations
 
 from rowseal.gate import Gate
-from rowseal.middleware import GateMiddleware
-from rowseal.rewrite import Rewrite
+from rowseal.http.middleware import GateMiddleware
+from rowseal.http.rewrite import Rewrite
 from sample_engine.app import CONFIGURATION
 from sample_engine.naive import create_naive_app
 

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from rowseal.gate import Gate
-from rowseal.middleware import GateMiddleware
+from rowseal.http.middleware import GateMiddleware
 from rowseal.signing import Signer
 
 __all__ = ["OWN", "Place", "configuration", "key", "private_pem", "public_pem"]

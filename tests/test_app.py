@@ -28,7 +28,7 @@ from starlette.responses import Response
 
 from rowseal import Gate, Signer
 from rowseal.app import create_app
-from rowseal.openapi import document
+from rowseal.app.openapi import document
 
 CONFIGURATION = """\
 version: 1

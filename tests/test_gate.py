@@ -23,10 +23,10 @@ import rowseal
 import servers
 from asgi import Front
 from databases import libpq
-from rowseal import access as opened_by
 from rowseal import errors
 from rowseal.engine import Database, Stop
 from rowseal.gate import Access, Gate
+from rowseal.gate import access as opened_by
 
 ALL = "SELECT order_id FROM orders ORDER BY order_id"
 

@@ -21,10 +21,11 @@ from jwt.algorithms import get_default_algorithms
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi import Answer, Front, ask
-from rowseal import strict, workers
+from rowseal import strict
 from rowseal.app import create_app
 from rowseal.errors import BudgetExceeded, QueryRefused
-from rowseal.middleware import GateMiddleware, access_of
+from rowseal.gate import workers
+from rowseal.http.middleware import GateMiddleware, access_of
 from test_app import CONFIGURATION, Place
 from test_serve import PRODUCTION, running
 

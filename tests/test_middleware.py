@@ -32,9 +32,9 @@ from starlette.websockets import WebSocket
 
 from asgi import Answer, Front, ask, talk
 from rowseal.errors import BudgetExceeded, QueryRefused, TimedOut, TokenRefused
-from rowseal.middleware import GateMiddleware, access_of
-from rowseal.rewrite import Rewrite
-from rowseal.transport import route_path
+from rowseal.http.middleware import GateMiddleware, access_of
+from rowseal.http.rewrite import Rewrite
+from rowseal.http.transport import route_path
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from asgi import Front, ask
 from naive import NaiveEngine
 from rowseal import Gate, GateMiddleware, Rewrite
-from rowseal import access as opened_by
+from rowseal.gate import access as opened_by
 from rowseal.sql import ParamStyle
 
 ROOT = Path(__file__).parents[1]

@@ -32,13 +32,13 @@ from starlette.routing import Route
 import servers
 from asgi import ask
 from databases import libpq
-from rowseal import Gate, GateMiddleware, Signer, errors, workers
+from rowseal import Gate, GateMiddleware, Signer, errors
 from rowseal.catalog import Dataset
 from rowseal.configuration import load
 from rowseal.engine import Database, Result
-from rowseal.gate import Access
+from rowseal.gate import Access, workers
+from rowseal.gate.state import State
 from rowseal.sql import SecuredQuery
-from rowseal.state import State
 
 ROWS = "CREATE TABLE orders (id INTEGER PRIMARY KEY, tenant_id INTEGER, world TEXT, deleted INTEGER)"
 BOTH = pytest.mark.parametrize("dialect", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -30,7 +30,7 @@ from naive import Binding, NaiveEngine
 from rowseal import Rewrite
 from rowseal.errors import BudgetExceeded, EngineFailed
 from rowseal.gate import Gate
-from rowseal.middleware import GateMiddleware
+from rowseal.http.middleware import GateMiddleware
 from rowseal.sql import ParamStyle
 from world import Bearer, configuration_file, token
 

@@ -20,7 +20,7 @@ import pytest
 
 from rowseal import cli
 from rowseal.cli.serve import seen
-from rowseal.configuration import sources
+from rowseal.configuration import files
 from test_app import CONFIGURATION, ENDLESS, Place
 
 PRODUCTION = CONFIGURATION.replace("      - {id: trial, public_key_file: trial.pem, development: true}\n", "")
@@ -206,14 +206,14 @@ def test_what_cannot_be_served_is_a_sentence(place: Place, monkeypatch: pytest.M
 
 def test_the_files_that_are_watched_are_those_that_are_loaded(place: Place) -> None:
     file = place.folder / "datasets.yaml"
-    assert sources(file) == (file, place.folder / "shop.pem", place.folder / "plain.pem")
+    assert files(file) == (file, place.folder / "shop.pem", place.folder / "plain.pem")
     file.write_text(PRODUCTION.replace("shop.pem", '"${KEY:-x}.pem"'))
-    assert sources(file, environ={"KEY": "shop"})[1] == place.folder / "shop.pem"
+    assert files(file, environ={"KEY": "shop"})[1] == place.folder / "shop.pem"
     for text in ("tokens: 1", "tokens: [1]", "tokens: [{keys: [1, {public_key_file: 2}]}]", "[", "", "- 1"):
         file.write_text(text)
-        assert sources(file) == (file,)
+        assert files(file) == (file,)
     file.unlink()
-    assert sources(file) == (file,)
+    assert files(file) == (file,)
 
 
 def test_a_change_of_any_watched_file_is_seen(place: Place) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from asgi import Front, ask
 from corpora import absent, case_file, case_module
-from rowseal.middleware import GateMiddleware
+from rowseal.http.middleware import GateMiddleware
 
 
 def entries() -> list[Any]:

@@ -12,7 +12,7 @@ from asgi import Answer, ask
 from cures import Action, Refusal
 from place import OWN, Place, public_pem
 from rowseal.app import create_app
-from rowseal.rewrite import Rewrite
+from rowseal.http.rewrite import Rewrite
 
 __all__ = ["ACCESS", "Change", "asked", "dataset", "posted", "served"]
 

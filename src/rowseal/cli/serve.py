@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
-from rowseal.configuration import sources
+from rowseal.configuration import files
 from rowseal.errors import Misconfigured
 from rowseal.gate import Gate
-from rowseal.transport import without_tokens
+from rowseal.http.transport import without_tokens
 
 __all__ = ["Reloader", "seen", "serve"]
 
@@ -156,7 +156,7 @@ class Reloader(threading.Thread):
 def seen(path: Path) -> bytes:
     """A digest of the file and of the key files that it names. One that cannot be read is one more state of it."""
     digest = hashlib.sha256()
-    for file in sources(path):
+    for file in files(path):
         try:
             content = file.read_bytes() if file.is_file() else b""  # a pipe would wait for somebody to write
         except OSError as error:

@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 
 from anyio import CapacityLimiter
 
-from rowseal.access import _SEAL, Access, VisibleDataset, judged
 from rowseal.catalog import Catalog, Limits
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.errors import EngineFailed
+from rowseal.gate.access import _SEAL, Access, VisibleDataset, judged
+from rowseal.gate.state import State
+from rowseal.gate.workers import threads
 from rowseal.keys import PublicKey
-from rowseal.state import State
-from rowseal.workers import threads
 
 __all__ = ["Access", "Gate", "VisibleDataset"]
 

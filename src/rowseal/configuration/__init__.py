@@ -24,11 +24,11 @@ from rowseal.catalog.reflection import Reflection, Unreachable, reflect
 from rowseal.catalog.resolve import Backing, check_ids, check_names, resolve
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
+from rowseal.configuration.backings import Backings
 from rowseal.errors import Misconfigured, Problem
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
-from rowseal.sources import Backings
 
-__all__ = ["Configuration", "load", "sources"]
+__all__ = ["Configuration", "files", "load"]
 
 _FILE_BYTES: Final = 4_000_000
 
@@ -97,7 +97,7 @@ def _reflected(address: Address, backings: Backings, findings: Findings) -> Refl
     return reflection
 
 
-def sources(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+def files(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """The files that `load` would read, as far as the file can be read at all; itself first."""
     try:
         content = yaml_text.parse(_file_text(path), Findings(str(path)), environ)

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import Message, Receive
 
 from rowseal.errors import BudgetExceeded, QueryRefused
-from rowseal.reply import Reply
+from rowseal.http.reply import Reply
 
 __all__ = ["ClientGone", "announced", "bounded", "nothing", "read", "replay"]
 

@@ -14,8 +14,8 @@ from starlette.types import Message, Send
 
 from rowseal import decisions
 from rowseal.errors import BudgetExceeded, EngineFailed, OurBug, Refused
-from rowseal.rewrite import EngineReply
-from rowseal.transport import problem
+from rowseal.http.rewrite import EngineReply
+from rowseal.http.transport import problem
 
 __all__ = ["Reply", "where"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rowseal.errors import EngineFailed, Refused
+from rowseal.gate.state import Connection, State
 from rowseal.grants import Grant
-from rowseal.state import Connection, State
 
 __all__ = ["Refusals", "asked", "reached"]
 

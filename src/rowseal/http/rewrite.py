@@ -19,9 +19,9 @@ from uuid import UUID
 
 from rowseal.claims import Json
 from rowseal.errors import AccessRefused, BudgetExceeded, EngineFailed, QueryRefused
+from rowseal.http.transport import BODY_DEPTH, Headers, OpenPaths
 from rowseal.sql import ParamStyle, SecuredQuery
 from rowseal.strict import Malformed, json_object, json_text
-from rowseal.transport import BODY_DEPTH, Headers, OpenPaths
 
 __all__ = ["Ask", "EngineReply", "Rewrite", "check_request", "engine_headers"]
 

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rowseal import bodies, decisions
+from rowseal import decisions
 from rowseal.catalog.connections import Place, place
 from rowseal.errors import EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate
-from rowseal.reply import Reply, where
-from rowseal.rewrite import EngineReply, Rewrite, check_request, engine_headers
-from rowseal.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
+from rowseal.http import bodies
+from rowseal.http.reply import Reply, where
+from rowseal.http.rewrite import EngineReply, Rewrite, check_request, engine_headers
+from rowseal.http.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
 
 __all__ = ["GateMiddleware", "access_of"]
 

@@ -24,12 +24,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rowseal import decisions
+from rowseal.app.openapi import DATASETS, EXPLAIN, HEALTH, OPENAPI, QUERY, READY, document
 from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate, VisibleDataset
-from rowseal.middleware import GateMiddleware
-from rowseal.openapi import DATASETS, EXPLAIN, HEALTH, OPENAPI, QUERY, READY, document
-from rowseal.rewrite import Ask, Rewrite
-from rowseal.transport import problem
+from rowseal.http.middleware import GateMiddleware
+from rowseal.http.rewrite import Ask, Rewrite
+from rowseal.http.transport import problem
 
 __all__ = ["create_app"]
 

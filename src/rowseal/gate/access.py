@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import anyio.to_thread
 
-from rowseal import decisions, routing
+from rowseal import decisions
 from rowseal.catalog import Dataset
 from rowseal.claims import Claims
 from rowseal.engine import Result, Stop, to_json
 from rowseal.errors import AccessRefused, BudgetExceeded, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
+from rowseal.gate import routing
+from rowseal.gate.state import State
+from rowseal.gate.workers import stoppable, turn
 from rowseal.grants import Grant, read_grant
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
@@ -28,8 +31,6 @@ from rowseal.sql.admit import admit
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
-from rowseal.state import State
-from rowseal.workers import stoppable, turn
 
 if TYPE_CHECKING:
     from rowseal.gate import Gate
