@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
 from itertools import chain
+from time import monotonic
 from typing import Any, Final, Self
 
 import psycopg
@@ -32,6 +33,7 @@ _ROWS_AT_ONCE: Final = 32  # more gain a few percent and hold more of rows that 
 _LOCK_SECONDS: Final = 5.0
 _CONNECT_SECONDS: Final = 10
 _CANCEL_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 5.0  # beyond the deadline that the server keeps
 # What the role or the database may have set otherwise, and what then would change the meaning of a query, the text of a value, or a plan.
 _SETTINGS: Final = {
     "default_transaction_read_only": "on",
@@ -166,6 +168,29 @@ class _OneStatementCursor(psycopg.Cursor[tuple[Any, ...]]):
         super().close()
 
 
+class _ImpatientConnection(psycopg.Connection[Any]):
+    """Gives up a server that says nothing any more, frozen or cut off: that one keeps no deadline, and no error would ever come."""
+
+    patience: float = _CONNECT_SECONDS  # in seconds, for one answer
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **more: Any) -> Any:
+        """As psycopg does, but not for ever. Raises OperationalError, and the connection is closed then."""
+        return super().wait(self._impatient(gen), *arguments, **more)
+
+    def _impatient(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        limit = monotonic() + self.patience
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and monotonic() > limit:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("the server does not answer")
+                wanted = gen.send(ready)
+        except StopIteration as ended:
+            return ended.value
+
+
 class PostgresDriver:
     """How PostgreSQL is opened, asked and understood, through psycopg 3."""
 
@@ -176,6 +201,7 @@ class PostgresDriver:
             raise ValueError("the database's URL must begin with `postgresql://` or `postgresql+psycopg://`")
         self._url = url.set(drivername="postgresql+psycopg")
         milliseconds = max(1, int(limits.seconds * 1000))
+        self._patience = limits.seconds + _PATIENCE_SECONDS
         settings = _SETTINGS | {
             "statement_timeout": str(milliseconds),
             "lock_timeout": str(min(milliseconds, int(_LOCK_SECONDS * 1000))),
@@ -192,6 +218,7 @@ class PostgresDriver:
         if "connect_timeout" not in self._url.query:
             arguments["connect_timeout"] = str(_CONNECT_SECONDS)
         engine = create_engine(self._url, connect_args=arguments, poolclass=QueuePool, hide_parameters=True, use_native_hstore=False, **pool)
+        event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._lock)
         return engine
 
@@ -254,6 +281,11 @@ class PostgresDriver:
                 if may_create:
                     problems.append(f"may CREATE in the schema `{name}`")
         return list(dict.fromkeys(problems))
+
+    def _connect(self, _dialect: Any, _record: ConnectionPoolEntry, arguments: Any, named: Any) -> psycopg.Connection[Any]:
+        connection = _ImpatientConnection.connect(*arguments, **named)
+        connection.patience = self._patience
+        return connection
 
     def _lock(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:  # noqa: ARG002 -- SQLAlchemy's signature
         connection.read_only = True  # every transaction begins READ ONLY, which nothing inside it can take back
