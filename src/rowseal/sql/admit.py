@@ -18,7 +18,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
-from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, Arguments
+from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, UNSAID, Arguments
 from rowseal.sql.checks import CHECKS, check_call, check_pattern
 from rowseal.sql.cures import TYPES, called, cure, is_construct, part, spoken, syntax_cure
 from rowseal.sql.dialects import Dialect
@@ -114,7 +114,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
         binds = kind in OPERATORS
         deeper = depth if kind in (exp.And, exp.Or) else depth + 1  # long conditions are written without recursion
         for name, value in node.args.items():
-            if value is None or value is False:
+            if value is None or (value is False and (name in arguments or (kind, name) in UNSAID)):
                 continue
             members = value if type(value) is list else (value,)
             if members and name not in arguments:

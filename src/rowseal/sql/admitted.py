@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from sqlglot import exp
 
-__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "TIME_UNITS", "Arguments"]
+__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "TIME_UNITS", "UNSAID", "Arguments"]
 
 Words: TypeAlias = frozenset[str]
 # argument name -> the words it may be (upper case), or None where its value is checked as a node of its own
@@ -156,6 +156,19 @@ NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
     "sqlite": {**_QUERY, **_EXPRESSIONS, **_SQLITE_ONLY},
     "postgres": {**_QUERY, **_EXPRESSIONS, **_POSTGRES_ONLY},
 }
+
+# Where the parser says False of what the SQL does not say at all. Elsewhere False is a word of the SQL: NOT INDEXED is `indexed`, False.
+UNSAID: Final = frozenset(
+    {
+        (exp.DataType, "nested"),
+        (exp.JSONExtractScalar, "scalar_only"),
+        (exp.JSONExtractScalar, "only_json_types"),
+        (exp.Array, "value_constructor"),
+        (exp.Lateral, "view"),
+        (exp.Lateral, "outer"),
+        (exp.LimitOptions, "percent"),
+    }
+)
 
 # Functions are named as the parser knows them: a class for those it types, a lower-case name for the rest.
 # Never here, for any reason: whatever runs SQL text, reads files, catalogs, settings or statistics, changes or keeps state, sleeps,

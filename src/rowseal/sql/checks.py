@@ -44,11 +44,6 @@ def _identifier(node: exp.Expr) -> None:
         raise QueryRefused("name_reserved", **position(node))
 
 
-def _table(node: exp.Expr) -> None:
-    if node.args.get("indexed") is False:  # NOT INDEXED: everywhere else False means that nothing was said
-        raise QueryRefused("construct_refused", "`NOT INDEXED` is not accepted", hint="leave it out", **position(node))
-
-
 def _column(node: exp.Expr) -> None:
     if not isinstance(node.this, (exp.Identifier, exp.Star)):
         raise QueryRefused("construct_refused", **position(node))
@@ -229,7 +224,6 @@ def _array(node: exp.Expr) -> None:
 # The few things about a node that its class and arguments do not say.
 CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.Identifier: _identifier,
-    exp.Table: _table,
     exp.Column: _column,
     exp.Literal: _literal,
     exp.Placeholder: _placeholder,
