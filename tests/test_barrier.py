@@ -38,6 +38,7 @@ POSTGRES = [
     ("SELECT id FROM orders WHERE placed_at >= TO_DATE('2026', 'YYYY')", FENCED),  # not a form that we read
     ("SELECT id FROM orders WHERE placed_at >= CAST((NOW() + INTERVAL '-30 day') AS date)", FREE),
     ("SELECT id FROM orders WHERE placed_at >= DATE_TRUNC('month', NOW() - INTERVAL '1 month')", FREE),
+    ("SELECT id FROM orders WHERE placed_at >= DATE_TRUNC(CAST('month' AS CHAR(2)), NOW())", FENCED),  # cuts at a unit that there is not
     (f"SELECT id FROM orders WHERE placed_at >= NOW(){' - INTERVAL ' + repr('999 years')}", FREE),
     (f"SELECT id FROM orders WHERE placed_at >= NOW(){(' - INTERVAL ' + repr('999 years')) * 7}", FENCED),  # before 4713 BC
     ("SELECT id FROM orders WHERE placed_at >= DATE_TRUNC('month', CAST('294276-12-31' AS DATE))", FENCED),
@@ -96,6 +97,12 @@ def fences(sql: str, dialect: str, **more: str) -> set[str]:
 @pytest.mark.parametrize(("dialect", "sql", "expected"), CASES)
 def test_a_fence_stands_exactly_where_something_could_raise(dialect: str, sql: str, expected: str) -> None:
     assert fences(sql, dialect) == {expected}
+
+
+@pytest.mark.parametrize("unit", ["(:month)", "COALESCE(:month, 'day')"])
+def test_a_unit_that_is_sent_may_be_none_whatever_its_name(unit: str) -> None:
+    sql = f"SELECT id FROM orders WHERE placed_at >= DATE_TRUNC({unit}, NOW())"
+    assert '"__g1" AS MATERIALIZED' in secured(sql, policy("postgres"), {"month": "fortnight"}).sql
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgres"])

@@ -278,7 +278,8 @@ def _near_now(node: exp.Expr, moves: int = 3) -> bool:
         case exp.Cast():
             return node.to.this in (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ) and _near_now(node.this, moves)
         case exp.TimestampTrunc():
-            return node.args.get("zone") is None and node.args["unit"].name.upper() in _SHORT_UNITS and _near_now(node.this, moves)
+            unit = node.args["unit"]  # INVARIANT: a word; a cast or a parameter that is called like one is another text when it runs
+            return node.args.get("zone") is None and isinstance(unit, exp.Var) and unit.name.upper() in _SHORT_UNITS and _near_now(node.this, moves)
         case _:
             return False
 
