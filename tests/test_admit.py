@@ -195,6 +195,8 @@ def test_a_refusal_points_at_the_construct() -> None:
         ("sqlite", "EXPLAIN SELECT 1", "send the SELECT alone"),
         ("postgres", "SET search_path = x", "leave it out"),
         ("postgres", "SELECT id FROM orders FOR UPDATE", "a query only reads"),
+        ("postgres", "SELECT placed_at - INTERVAL :span FROM orders", "`CAST(:span AS INTERVAL)`"),
+        ("postgres", "SELECT placed_at - INTERVAL (:span) DAY FROM orders", "`CAST(:span AS INTERVAL)`"),
     ],
 )
 def test_a_hint_is_about_what_was_written(dialect: str, sql: str, hint: str) -> None:
@@ -346,6 +348,12 @@ def test_a_count_of_rows_is_a_whole_number(clause: str, value: object) -> None:
     with pytest.raises(QueryRefused) as refused:
         secured(f"SELECT id FROM orders {clause}", policy("sqlite"), {"a": value})
     assert refused.value.code == "parameter_refused"
+
+
+def test_a_unit_of_time_may_be_a_parameter() -> None:
+    query = secured("SELECT DATE_TRUNC(:unit, placed_at) AS start FROM orders", policy("postgres"), {"unit": "month"})
+    assert "DATE_TRUNC((:p_unit), placed_at)" in query.sql
+    assert query.params["p_unit"] == "month"
 
 
 @pytest.mark.parametrize("value", [None, True, 0, -5, 1.5, "it's :x 100% ?"])

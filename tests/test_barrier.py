@@ -99,7 +99,7 @@ def test_a_fence_stands_exactly_where_something_could_raise(dialect: str, sql: s
     assert fences(sql, dialect) == {expected}
 
 
-@pytest.mark.parametrize("unit", ["(:month)", "COALESCE(:month, 'day')"])
+@pytest.mark.parametrize("unit", [":month", "(:month)", "COALESCE(:month, 'day')"])
 def test_a_unit_that_is_sent_may_be_none_whatever_its_name(unit: str) -> None:
     sql = f"SELECT id FROM orders WHERE placed_at >= DATE_TRUNC({unit}, NOW())"
     assert '"__g1" AS MATERIALIZED' in secured(sql, policy("postgres"), {"month": "fortnight"}).sql

@@ -191,7 +191,7 @@ def test_an_interval_beyond_the_first_timestamp_is_not_added_beside_the_guard(nu
     numbers.holds("SELECT id FROM t WHERE s = 'LEAKED' AND (d > CURRENT_TIMESTAMP - INTERVAL '9999' YEAR) IS NULL")
 
 
-@pytest.mark.parametrize(("unit", "params"), [("CAST('month' AS CHAR(2))", None), ("(:month)", {"month": "fortnight"})])
+@pytest.mark.parametrize(("unit", "params"), [("CAST('month' AS CHAR(2))", None), ("(:month)", {"month": "fortnight"}), (":month", {"month": "fortnight"})])
 def test_a_moment_is_not_cut_at_an_unknown_unit_beside_the_guard(numbers: Trial, unit: str, params: dict[str, Any] | None) -> None:
     """G2: such a unit is an error, but only for rows that get that far."""
     numbers.holds(f"SELECT id FROM t WHERE s = 'LEAKED' AND (d IS NULL OR DATE_TRUNC({unit}, CURRENT_TIMESTAMP) IS NULL)", params)

@@ -70,6 +70,16 @@ def _var(node: exp.Expr) -> None:
         raise QueryRefused("construct_refused", "a word stands here that is not accepted", **position(node.parent or node))
 
 
+def _interval(node: exp.Expr) -> None:
+    if not isinstance(node.this, exp.Literal):
+        raise QueryRefused(
+            "construct_refused",
+            "INTERVAL takes a string",
+            hint="write such as `INTERVAL '3 days'`, with a parameter `CAST(:span AS INTERVAL)`",
+            **position(node),
+        )
+
+
 def _lateral(node: exp.Expr) -> None:
     if not isinstance(node.this, exp.Subquery):
         raise QueryRefused("construct_refused", "LATERAL is accepted only before a sub-query", hint=BESIDE, **position(node))
@@ -228,6 +238,7 @@ CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.Literal: _literal,
     exp.Placeholder: _placeholder,
     exp.Var: _var,
+    exp.Interval: _interval,
     exp.Lateral: _lateral,
     exp.Limit: _count_of_rows,
     exp.Offset: _count_of_rows,

@@ -106,7 +106,10 @@ def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: di
         used[node.this] = used.get(node.this, 0) + 1
         name = f"p_{node.this}" if used[node.this] == 1 else f"p{used[node.this]}_{node.this}"
         params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given[node.this]
-        node.replace(exp.Var(this=f"{BIND}{name}{BIND}"))
+        bind: exp.Expr = exp.Var(this=f"{BIND}{name}{BIND}")
+        # A bare word there is a unit's name to the generator, which would write the bind as a string.
+        is_unit = isinstance(node.parent, exp.TimestampTrunc) and node.arg_key == "unit"
+        node.replace(exp.Paren(this=bind) if is_unit else bind)
 
 
 def _whole_number(value: Any) -> int:
