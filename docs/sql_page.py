@@ -19,10 +19,11 @@ from rowseal.grants import Grant
 from rowseal.policy import Policy
 from rowseal.sql import admitted, sieve
 from rowseal.sql.admit import MAX_DEPTH, admit
-from rowseal.sql.checks import MAX_GROUPING_SETS, MAX_PADDED, MAX_PATTERN
+from rowseal.sql.checks import MAX_GROUPING_SETS, MAX_PADDED, MAX_PATTERN, MAX_REPLACED
 from rowseal.sql.dialects import DIALECTS
 from rowseal.sql.from_clause import MAX_READS, MAX_TABLES
 from rowseal.sql.names import DatasetLookup
+from rowseal.sql.searches import MAX_SOUGHT
 from rowseal.sql.secure import secure
 from rowseal.sql.witness import attest
 
@@ -164,6 +165,8 @@ def sql_subset() -> Iterator[str]:
         "bytes of a pattern of `LIKE`, `ILIKE` and `GLOB`": MAX_PATTERN,
         "ways to group in one `GROUP BY`": MAX_GROUPING_SETS,
         "characters to which `LPAD` and `RPAD` fill": MAX_PADDED,
+        "characters of a string or parameter that is searched for, by `STRPOS`, `SPLIT_PART`, `TRIM` and the like": MAX_SOUGHT,
+        "bytes that `REPLACE` looks for": MAX_REPLACED,
         "tables in one `FROM`": MAX_TABLES,
         "reads of datasets, once every CTE is written out where it is named": MAX_READS,
     }

@@ -563,6 +563,43 @@ def test_ctes_that_stand_in_a_row_are_counted_once_each(file: Trial) -> None:
     file.holds(_chain(12))
 
 
+DOUBLED = "WITH RECURSIVE c AS (SELECT 0 AS k, 'aaaaaaaa' AS d UNION ALL SELECT k + 1, d || d FROM c WHERE k < 24) SELECT {} FROM c"
+SEEDED = "WITH RECURSIVE c AS (SELECT id AS k, s AS d FROM t UNION ALL SELECT k + 1, d || d FROM c WHERE k < 24) SELECT {} FROM c"
+
+
+@pytest.mark.parametrize("query", [DOUBLED, SEEDED, "SELECT {} FROM (SELECT s || s || s AS d FROM t) AS c"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        "STRPOS(d, 'b' || d)",
+        "POSITION(d IN d)",
+        "SPLIT_PART(d, d, 2)",
+        "TRIM(BOTH d FROM d)",
+        f"TRIM(d, '{'b' * 101}')",
+        f"REPLACE(d, '{'b' * 101}', '')",
+        "d LIKE '%' || d || 'b%'",
+        "d ILIKE ANY (ARRAY['%' || d || '%'])",
+        "d LIKE '%' || LOWER('" + "b" * 1001 + "') || '%'",
+        "ARRAY_AGG(d) @> ARRAY_AGG(d || '')",
+    ],
+)
+def test_a_search_that_no_deadline_ends_is_refused(numbers: Trial, query: str, search: str) -> None:
+    """G9: PostgreSQL looks for one text in another in one step; with two that were doubled it goes on for hours after the statement's time."""
+    assert numbers.ask(query.format(search)).code in {"construct_refused", "function_refused"}
+
+
+def test_a_search_for_what_is_short_or_stands_in_a_row_is_answered(numbers: Trial) -> None:
+    """The bound of searches leaves alone what dashboards ask."""
+    numbers.holds("SELECT STRPOS(s, 'a'), SPLIT_PART(s, :p, 1), TRIM(s), REPLACE(s, 'a', 'b') FROM t", {"p": "a"})
+    numbers.holds("SELECT id FROM t WHERE s LIKE '%' || LOWER(s) || '%' AND STRPOS(s, s) = 1 AND ARRAY[s] @> ARRAY['a']")
+
+
+@pytest.mark.parametrize("search", ["INSTR(d, d || 'b')", f"TRIM(d, '{'b' * 101}')", f"LTRIM(d, '{'b' * 101}')", "RTRIM(d, d)"])
+def test_a_search_that_no_deadline_ends_is_refused_on_sqlite(file: Trial, search: str) -> None:
+    """G9: a search is one step of SQLite's, and the deadline is looked at between two steps. A megabyte was trimmed for two minutes."""
+    assert file.ask(DOUBLED.format(search)).code == "construct_refused"
+
+
 def test_a_long_row_of_ctes_is_refused_as_the_query_that_it_is(file: Trial) -> None:
     """G9: what nests too deeply for us is the bearer's to mend, not a failure of ours."""
     file.holds(_chain(250))

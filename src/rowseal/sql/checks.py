@@ -18,12 +18,13 @@ from rowseal.sql.cures import BESIDE, NAMED, ORDERED
 from rowseal.sql.place import position
 from rowseal.sql.sieve import CONTROL
 
-__all__ = ["CHECKS", "MAX_GROUPING_SETS", "MAX_PADDED", "MAX_PATTERN", "check_call", "check_pattern"]
+__all__ = ["CHECKS", "MAX_GROUPING_SETS", "MAX_PADDED", "MAX_PATTERN", "MAX_REPLACED", "alternatives", "check_call", "check_pattern"]
 
 MAX_NAME: Final = 63  # bytes
 MAX_PATTERN: Final = 1_000  # bytes; a pattern is matched in one step that no deadline interrupts
 MAX_GROUPING_SETS: Final = 64  # each is one more way to group all rows; CUBE doubles with every column
 MAX_PADDED: Final = 1_000  # characters
+MAX_REPLACED: Final = 100  # bytes; a search, too, is one step
 
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,100}(\.[0-9]{0,100})?([eE][+-]?[0-9]{1,3})?\Z|\.[0-9]{1,100}([eE][+-]?[0-9]{1,3})?\Z")
@@ -169,10 +170,10 @@ def _collate(node: exp.Expr) -> None:
 def _replace(node: exp.Expr) -> None:
     # A longer replacement makes much out of little, and nested ones make very much.
     old, new = node.args.get("expression"), node.args.get("replacement")
-    if not (_is_text(old) and _is_text(new) and len(old.this.encode()) >= max(1, len(new.this.encode()))):
+    if not (_is_text(old) and _is_text(new) and MAX_REPLACED >= len(old.this.encode()) >= max(1, len(new.this.encode()))):
         raise QueryRefused(
             "function_refused",
-            "REPLACE takes two strings, the second not longer than the first",
+            f"REPLACE takes two strings of at most {MAX_REPLACED} bytes, the second not longer than the first",
             hint="write such as `REPLACE(region, 'old', 'new')`",
             **position(node),
         )
@@ -281,7 +282,7 @@ def check_pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
         if not (_is_text(literal) and len(literal.this) == 1):
             raise QueryRefused("construct_refused", "ESCAPE takes one character", hint="write such as `region LIKE '10!%' ESCAPE '!'`", **position(node))
         escape = str(literal.this)
-    for pattern in _patterns(node.args["expression"]):
+    for pattern in alternatives(node.args["expression"]):
         parts = [_constant_text(part, params) for part in _parts(pattern)]
         if sum(len(part.encode(errors="replace")) for part in parts if part is not None) > MAX_PATTERN:
             raise QueryRefused("sql_too_complex", f"a pattern is longer than {MAX_PATTERN} bytes", **position(node))
@@ -305,7 +306,7 @@ def check_pattern(node: exp.Expr, params: Mapping[str, Any]) -> None:
                 )
 
 
-def _patterns(pattern: exp.Expr) -> Iterator[exp.Expr]:
+def alternatives(pattern: exp.Expr) -> Iterator[exp.Expr]:
     """The one pattern, or those of `ANY (ARRAY[..])`."""
     inner = pattern.this if isinstance(pattern, exp.Any) else pattern
     while isinstance(pattern, exp.Any) and isinstance(inner, exp.Paren):

@@ -34,6 +34,7 @@ class Dialect:
     clauses_that_see_aliases: frozenset[str]  # of the SELECT list
     commas_join_to_the_left: bool  # a comma in FROM is one more join and ON sees the whole FROM, or it parts one join from another
     columns_are_named_by_text: bool  # a computed column of an answer is called what its expression's text is
+    bounds_patterns: bool  # the engine has told the database how long a pattern of LIKE may be
 
     def quote(self, name: str) -> str:
         """The identifier as SQL text, exactly this name whatever it holds."""
@@ -53,6 +54,7 @@ DIALECTS = {
         clauses_that_see_aliases=frozenset({"where", "group", "having", "order"}),
         commas_join_to_the_left=True,
         columns_are_named_by_text=True,
+        bounds_patterns=True,
     ),
     "postgres": Dialect(
         name="postgres",
@@ -65,5 +67,6 @@ DIALECTS = {
         clauses_that_see_aliases=frozenset({"group", "order"}),
         commas_join_to_the_left=False,
         columns_are_named_by_text=False,
+        bounds_patterns=False,
     ),
 }

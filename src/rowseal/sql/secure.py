@@ -23,6 +23,7 @@ from rowseal.sql.guards import encoded, render
 from rowseal.sql.names import DatasetLookup, Occurrence, Permitted
 from rowseal.sql.resolve import resolve
 from rowseal.sql.rewriting import name_computed, refer, rename, unqualify, without_brackets, write
+from rowseal.sql.searches import refuse_long_searches
 
 __all__ = ["secure"]
 
@@ -38,6 +39,7 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     if only is not None and any(occurrence.rows.dataset.id != only for occurrence in tables.occurrences):
         raise AccessRefused("dataset_not_asked")
     fenced = needs_fence(tree, names, dialect, parsed.params)
+    refuse_long_searches(parsed.nodes, names, parsed.params, patterns=not dialect.bounds_patterns)
     name_computed(tree, names, dialect)
     unqualify(names)
     params: dict[str, Any] = {}
