@@ -546,6 +546,18 @@ def test_an_expression_on_sqlite_means_what_was_written(file: Trial, expression:
     file.holds(f"SELECT {expression} AS c FROM t")
 
 
+@pytest.mark.parametrize("expression", ["NOT i IN (1, 2) -> 'a'", "NOT -1 IN (1, 2) -> '$.a' -> 'a' / 3 IS NULL"])
+def test_an_arrow_behind_a_condition_needs_brackets(file: Trial, expression: str) -> None:
+    """G1: the parser looks into the condition, the database into the list."""
+    assert file.ask(f"SELECT id, {expression} AS x FROM t").code == "construct_refused"
+
+
+@pytest.mark.parametrize("condition", ["i IS DISTINCT FROM NULL", "NOT i IS DISTINCT FROM (TRUE)", "i IS NOT DISTINCT FROM (NULL)"])
+def test_a_comparison_with_null_that_reads_back_as_another_is_refused(file: Trial, condition: str) -> None:
+    """It was `our_bug`, a 500 and an alarm that any bearer could ring."""
+    assert file.ask(f"SELECT id FROM t WHERE {condition}").code == "construct_refused"
+
+
 @pytest.mark.parametrize("sql", ["SELECT (SELECT COUNT(*) FROM t) FROM parts", "SELECT :id FROM t"])
 def test_no_name_of_ours_stands_in_an_answer(file: Trial, sql: str) -> None:
     """G1: SQLite names a column after its text, which is the bearer's and not ours."""

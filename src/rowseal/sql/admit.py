@@ -19,12 +19,12 @@ from rowseal.catalog import FunctionRules, Limits
 from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, UNSAID, Arguments
-from rowseal.sql.checks import CHECKS, check_call, check_pattern
+from rowseal.sql.checks import CHECKS, check_call, check_distinct, check_pattern
 from rowseal.sql.cures import TYPES, called, cure, is_construct, part, spoken, syntax_cure
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.parameters import bindable
 from rowseal.sql.place import position
-from rowseal.sql.precedence import OPERATORS, refuse_mistakable
+from rowseal.sql.precedence import ARROWS, OPERATORS, refuse_mistakable
 from rowseal.sql.sieve import words
 
 __all__ = ["ParsedQuery", "admit"]
@@ -103,6 +103,8 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
             raise _called_in_from(node.this, dialect, sql)
         if kind in CHECKS:
             CHECKS[kind](node)
+        elif kind in (exp.NullSafeEQ, exp.NullSafeNEQ) and dialect.name == "sqlite":
+            check_distinct(node)
         if kind is exp.Placeholder:
             found.parameters.add(node.this)
         elif kind in (exp.Like, exp.ILike, exp.Glob):
@@ -111,7 +113,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
             name = node.this.name if isinstance(node.this, exp.DType) else ""
             hint = TYPES[dialect.name].get(name)
             raise QueryRefused("construct_refused", f"casts to `{name.lower() or 'this type'}` are not accepted", hint=hint, **position(node.parent or node))
-        binds = kind in OPERATORS
+        binds = kind in OPERATORS or kind in ARROWS
         deeper = depth if kind in (exp.And, exp.Or) else depth + 1  # long conditions are written without recursion
         for name, value in node.args.items():
             if value is None or (value is False and (name in arguments or (kind, name) in UNSAID)):

@@ -18,7 +18,7 @@ from rowseal.sql.cures import BESIDE, NAMED, ORDERED
 from rowseal.sql.place import position
 from rowseal.sql.sieve import CONTROL
 
-__all__ = ["CHECKS", "MAX_GROUPING_SETS", "MAX_PADDED", "MAX_PATTERN", "MAX_REPLACED", "alternatives", "check_call", "check_pattern"]
+__all__ = ["CHECKS", "MAX_GROUPING_SETS", "MAX_PADDED", "MAX_PATTERN", "MAX_REPLACED", "alternatives", "check_call", "check_distinct", "check_pattern"]
 
 MAX_NAME: Final = 63  # bytes
 MAX_PATTERN: Final = 1_000  # bytes; a pattern is matched in one step that no deadline interrupts
@@ -197,6 +197,20 @@ def _format(node: exp.Expr) -> None:
             "function_refused",
             "printf takes a literal format of %d, %i, %s and %f, with at most two digits of width",
             hint="write such as `printf('%.2f', amount)`",
+            **position(node),
+        )
+
+
+def check_distinct(node: exp.Expr) -> None:
+    """SQLite's writer says IS NOT for IS DISTINCT FROM, which before NULL, TRUE and FALSE is read back as another node."""
+    other = node.args["expression"]
+    while isinstance(other, exp.Paren):
+        other = other.this
+    if isinstance(other, (exp.Null, exp.Boolean)):
+        raise QueryRefused(
+            "construct_refused",
+            "IS DISTINCT FROM stands before NULL, TRUE or FALSE",
+            hint="write `region IS NULL`, or `NOT region IS NULL`",
             **position(node),
         )
 

@@ -9,7 +9,7 @@ from sqlglot import exp
 from rowseal.errors import QueryRefused
 from rowseal.sql.place import position
 
-__all__ = ["OPERATORS", "refuse_mistakable"]
+__all__ = ["ARROWS", "OPERATORS", "refuse_mistakable"]
 
 # How tightly an operator binds. The parser's precedences are not each database's, so only combinations on which all agree may
 # stand without brackets: a tighter operator inside a looser one, and a chain of one kind to the left.
@@ -33,11 +33,17 @@ OPERATORS: Final[dict[type[exp.Expr], int]] = {
     exp.DPipe: _CONCATENATION,
     exp.ArrayContainsAll: _COMPARISON,
 }
+# What they look into is a value or in brackets: `NOT i IN (1) -> 'a'` is to the parser what no database makes of it.
+ARROWS: Final = frozenset({exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar})
 _CHAINS: Final = frozenset({_ADDITIVE, _MULTIPLICATIVE, _CONCATENATION})
 
 
 def refuse_mistakable(parent: exp.Expr, child: exp.Expr) -> None:
     """Raises QueryRefused where the child would need brackets for all to agree that it is the child."""
+    if type(parent) in ARROWS:
+        if child is parent.this and OPERATORS.get(type(child), _CONCATENATION) <= _COMPARISON:
+            raise _brackets(child)
+        return
     outer, inner = OPERATORS[type(parent)], OPERATORS.get(type(child))
     if inner is None or (type(parent) in (exp.In, exp.Between) and child is not parent.this and inner > _COMPARISON):
         return
