@@ -166,7 +166,12 @@ UNSAID: Final = frozenset(
         (exp.Array, "value_constructor"),
         (exp.Lateral, "view"),
         (exp.Lateral, "outer"),
+        (exp.Lateral, "ordinality"),
         (exp.LimitOptions, "percent"),
+        (exp.LimitOptions, "with_ties"),
+        (exp.JSONExtract, "only_json_types"),
+        (exp.Greatest, "ignore_nulls"),
+        (exp.Least, "ignore_nulls"),
     }
 )
 

@@ -202,8 +202,10 @@ def _format(node: exp.Expr) -> None:
 
 
 def check_distinct(node: exp.Expr) -> None:
-    """SQLite's writer says IS NOT for IS DISTINCT FROM, which before NULL, TRUE and FALSE is read back as another node."""
+    """SQLite's writer says IS NOT for IS DISTINCT FROM, which before NULL, TRUE and FALSE is read back as another node; IS before them is not."""
     other = node.args["expression"]
+    if isinstance(node, exp.NullSafeEQ) and not isinstance(other, exp.Paren):
+        return
     while isinstance(other, exp.Paren):
         other = other.this
     if isinstance(other, (exp.Null, exp.Boolean)):
