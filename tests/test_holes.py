@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ import servers
 from databases import libpq
 from oracle import Outcome, bag, outcome_of
 from policies import draft, policy
+from rowseal.catalog.document import read
+from rowseal.catalog.reflection import Column
+from rowseal.catalog.resolve import Backing, check_names, resolve
+from rowseal.catalog.text import Findings
 from rowseal.errors import Misconfigured, OurBug
 from rowseal.gate import Gate
 from rowseal.sql.witness import attest
@@ -741,6 +746,31 @@ def test_aliases_of_aliases_do_not_multiply(tmp_path: Path) -> None:
 def test_a_file_of_many_problems_is_reported_in_time(tmp_path: Path) -> None:
     """G9: the time to list problems grows with their number, not with its square."""
     _loads(tmp_path, "".join(f"k{number}: 1\n" for number in range(20_000)))
+
+
+@pytest.mark.parametrize("datasets", [True, False])
+def test_a_file_of_many_names_is_resolved_in_time(tmp_path: Path, *, datasets: bool) -> None:
+    """G9: twice as many datasets, or fields of one, take about twice as long, and not four times."""
+    field = "{id: id, type: number}"
+
+    def seconds(count: int) -> float:
+        number = range(count)
+        entries = (
+            "".join(f"  - {{id: d{n}, table: d{n}, fields: [{field}]}}\n" for n in number)
+            if datasets
+            else f"  - {{id: d0, table: d0, fields: [{', '.join(f'{{id: f{n}, name: n{n}, type: number}}' for n in number)}]}}\n"
+        )
+        findings = Findings("x")
+        head = "version: 1\ndatabase: sqlite:///x.db\ntokens: [{profile: vizzly, keys: [{id: k, public_key: x}]}]\ndatasets:\n"
+        found = dict(enumerate(read(head + entries, findings, {}).datasets))
+        column = Column("c", "INTEGER", "INTEGER")
+        backings = {each.id: Backing("table", "main", each.id, (column,) * len(each.fields)) for each in found.values()}
+        began = time.thread_time()
+        check_names(found, "sqlite", findings)
+        assert len(resolve(found, backings, "sqlite", findings, elsewhere={})) == len(found)
+        return time.thread_time() - began
+
+    assert seconds(3_000) < 12 * min(seconds(500), seconds(500)) + 0.2
 
 
 @pytest.mark.timeout(5)

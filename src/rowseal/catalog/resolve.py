@@ -22,6 +22,7 @@ _FORMAT: Final = re.compile(r"(?:%[YmdHMSf]|[^%\x00-\x1f])+")
 _FORMATS: Final = {Storage.TEXT_DATE: "%Y-%m-%d", Storage.TEXT_TIMESTAMP: "%Y-%m-%d %H:%M:%S"}
 _NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers, and two of them may then become one
 Entries = Mapping[int, DatasetEntry]  # by their place in the file
+Table = tuple[str, str]  # schema and name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,13 @@ def check_names(entries: Entries, dialect: str, findings: Findings) -> None:
             findings.add((*at, "guards"), "contradicts `public: true`, which lets tokens without any filter read the dataset; remove one of the two")
         fields = [((*at, "fields", position), each) for position, each in enumerate(entry.fields)]
         _check_unique(fields, findings)
+        called: dict[str | None, set[Path]] = {}
+        for path, each in fields:
+            for name in (each.id, each.name):
+                called.setdefault(name, set()).add(path)
         for path, each in fields:
             _check_sql_name(each.sql_name or each.id, (*path, "sql_name"), findings)
-            if any(each.name is not None and each.name in {other.id, other.name} for _, other in fields if other is not each):
+            if each.name is not None and len(called[each.name]) > 1:
                 findings.add((*path, "name"), "is the id or name of another field, so nobody could tell which one a filter means; choose another name")
 
 
@@ -187,27 +192,36 @@ def _check_shared_tables(entries: Entries, datasets: Mapping[str, Dataset], find
     A table shared by two datasets that are tables is acknowledged by the later one, with `same_table_as`. A source reads past the filters of
     every dataset whose tables it reads, and says so itself, with `reads_past`; of two sources the later one does.
     """
-    earlier: list[Dataset] = []
+    order = {each: position for position, each in enumerate(datasets)}
+    plain: dict[Table, list[str]] = {}  # table -> the datasets that are this table, in the order of the file
+    for each in datasets.values():
+        for table in each.tables if each.source is None else ():
+            plain.setdefault(table, []).append(each.id)
+    sources: dict[Table, list[str]] = {}  # table -> the earlier sources that read it
+    seen: set[str] = set()
     for number, entry in entries.items():
         dataset = datasets.get(entry.id)
-        if dataset is None or dataset in earlier:
+        if dataset is None or entry.id in seen:
             continue
+        seen.add(entry.id)
         path: Path = ("datasets", number)
-        same = [each.id for each in earlier if dataset.source is None is each.source and dataset.tables == each.tables]
+        sharing = [each for table in dataset.tables for each in plain.get(table, ())]
+        same = sharing[: sharing.index(entry.id)] if dataset.source is None else []
         if same and entry.same_table_as not in same:
             cure = f"if a bearer of both may read whatever either permits, write `same_table_as: {same[0]}`"
             findings.add((*path, "table"), f"is the table of dataset `{same[0]}` too; {cure}")
         elif not same and entry.same_table_as is not None:
             findings.add((*path, "same_table_as"), "names no earlier dataset of the same table; remove it, or correct it")
         if dataset.source is not None:
-            _check_reads_past(entry, path, dataset, [*(each for each in datasets.values() if each.source is None), *earlier], findings)
+            reading = [each for table in dataset.tables for each in sources.get(table, ())]
+            _check_reads_past(entry, path, [*sorted(set(sharing), key=order.__getitem__), *sorted(set(reading), key=order.__getitem__)], findings)
+            for table in dataset.tables:
+                sources.setdefault(table, []).append(entry.id)
         elif entry.reads_past:
             findings.add((*path, "reads_past"), "is for datasets with `sql:` or `joins:`; remove it")
-        earlier.append(dataset)
 
 
-def _check_reads_past(entry: DatasetEntry, path: Path, dataset: Dataset, others: Sequence[Dataset], findings: Findings) -> None:
-    shared = list(dict.fromkeys(each.id for each in others if each is not dataset and each.tables & dataset.tables))
+def _check_reads_past(entry: DatasetEntry, path: Path, shared: Sequence[str], findings: Findings) -> None:
     missing = [each for each in shared if each not in entry.reads_past]
     if missing:
         cure = f"if a bearer of this dataset may read past the filters of those, write `reads_past: [{', '.join(shared)}]`"

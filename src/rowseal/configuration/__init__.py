@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -100,13 +101,19 @@ def _reflected(address: Address, backings: Backings, findings: Findings) -> Refl
 def files(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """The files that `load` would read, as far as the file can be read at all; itself first."""
     try:
-        content = yaml_text.parse(_file_text(path), Findings(str(path)), environ)
+        named = _key_files(_file_text(path), frozenset(environ.items()))
     except (OSError, ValueError, Misconfigured):
         return (path,)
     folder = path.resolve().parent
+    return (path, *(folder / each for each in named))
+
+
+@lru_cache(maxsize=1)  # whoever watches the files asks every second, and reading YAML takes longer than reading files
+def _key_files(text: str, environ: frozenset[tuple[str, str]]) -> tuple[str, ...]:
+    content = yaml_text.parse(text, Findings(""), dict(environ))
     tokens = content.get("tokens") if isinstance(content, dict) else None
     keys = [key for entry in _dicts(tokens) for key in _dicts(entry.get("keys"))]
-    return (path, *(folder / key[name] for key in keys for name in ("public_key_file", "jwks_file") if isinstance(key.get(name), str)))
+    return tuple(key[name] for key in keys for name in ("public_key_file", "jwks_file") if isinstance(key.get(name), str))
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
