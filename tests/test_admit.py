@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from policies import policy, secured
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.errors import QueryRefused, Refused
 from rowseal.sql.admit import _walk
+from rowseal.sql.admitted import FUNCTIONS, NODES, SPOKEN_FALSE
 from rowseal.sql.dialects import DIALECTS
 
 BOTH = ("sqlite", "postgres")
@@ -52,6 +54,8 @@ REFUSED = [
     (BOTH, "SELECT id FROM or\u200bders", "sql_character"),
     (BOTH, "SELECT id FROM orders -- x\rUNION SELECT 1", "sql_character"),
     (BOTH, "SELECT 1 IN orders", "construct_refused"),
+    (BOTH, "SELECT id FROM orders OUTER APPLY (SELECT 1) AS a", "construct_refused"),
+    (("postgres",), "SELECT region FROM orders GROUP BY DISTINCT region", "construct_refused"),
     (BOTH, "SELECT * FROM json_each('[1]')", "construct_refused"),
     (BOTH, "SELECT random()", "function_refused"),
     (BOTH, "SELECT load_extension('x')", "function_refused"),
@@ -416,3 +420,19 @@ def test_an_argument_of_a_kind_that_no_parser_gave_so_far_is_refused(surprise: A
         ordered.args["desc"] = surprise
     with pytest.raises(QueryRefused, match="construct_refused"):
         _walk(tree, DIALECTS["sqlite"], Limits(), FunctionRules())
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_a_false_that_is_written_out_is_a_word_of_the_sql(dialect: str) -> None:
+    """For most arguments the parser says False where the SQL says nothing. Where the writer writes something for it, it is judged."""
+    grammar = DIALECTS[dialect].grammar
+    written = set()
+    classes = {**NODES[dialect], **{kind: arguments for kind, arguments in FUNCTIONS[dialect].items() if isinstance(kind, type)}}
+    for kind, admitted in classes.items():
+        given = {name: exp.column("x") for name, required in kind.arg_types.items() if required}
+        for name in kind.arg_types.keys() - admitted.keys():
+            with suppress(TypeError):  # a class that cannot be written from so little
+                if grammar.generate(kind(**given)) != grammar.generate(kind(**given, **{name: False})):
+                    written.add((kind, name))
+    assert (exp.Table, "indexed") in written
+    assert written <= SPOKEN_FALSE

@@ -18,7 +18,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.catalog.names import ascii_lower
 from rowseal.errors import QueryRefused
-from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, UNSAID, Arguments
+from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, SPOKEN_FALSE, Arguments
 from rowseal.sql.checks import CHECKS, check_call, check_distinct, check_pattern
 from rowseal.sql.cures import TYPES, called, cure, is_construct, part, spoken, syntax_cure
 from rowseal.sql.dialects import Dialect
@@ -116,7 +116,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
         binds = kind in OPERATORS or kind in ARROWS
         deeper = depth if kind in (exp.And, exp.Or) else depth + 1  # long conditions are written without recursion
         for name, value in node.args.items():
-            if value is None or (value is False and (name in arguments or (kind, name) in UNSAID)):
+            if value is None or (value is False and (kind, name) not in SPOKEN_FALSE):
                 continue
             members = value if type(value) is list else (value,)
             if members and name not in arguments:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from sqlglot import exp
 
-__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "TIME_UNITS", "UNSAID", "Arguments"]
+__all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "SPOKEN_FALSE", "TIME_UNITS", "Arguments"]
 
 Words: TypeAlias = frozenset[str]
 # argument name -> the words it may be (upper case), or None where its value is checked as a node of its own
@@ -157,21 +157,17 @@ NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
     "postgres": {**_QUERY, **_EXPRESSIONS, **_POSTGRES_ONLY},
 }
 
-# Where the parser says False of what the SQL does not say at all. Elsewhere False is a word of the SQL: NOT INDEXED is `indexed`, False.
-UNSAID: Final = frozenset(
+# Where False is something that the SQL said: NOT INDEXED, GROUP BY DISTINCT, OUTER APPLY, FROM LAST. Elsewhere it is the parser's word for
+# nothing, and the writer writes nothing for it (tests/test_admit.py asks the writer).
+SPOKEN_FALSE: Final = frozenset(
     {
-        (exp.DataType, "nested"),
-        (exp.JSONExtractScalar, "scalar_only"),
-        (exp.JSONExtractScalar, "only_json_types"),
-        (exp.Array, "value_constructor"),
-        (exp.Lateral, "view"),
-        (exp.Lateral, "outer"),
-        (exp.Lateral, "ordinality"),
-        (exp.LimitOptions, "percent"),
-        (exp.LimitOptions, "with_ties"),
-        (exp.JSONExtract, "only_json_types"),
-        (exp.Greatest, "ignore_nulls"),
-        (exp.Least, "ignore_nulls"),
+        (exp.Table, "indexed"),
+        (exp.Group, "all"),
+        (exp.Lateral, "cross_apply"),
+        (exp.Window, "first"),
+        (exp.UnixToTime, "scale"),
+        (exp.JSONExtract, "expressions"),
+        (exp.JSONExtractScalar, "expressions"),
     }
 )
 
