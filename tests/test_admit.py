@@ -199,6 +199,8 @@ def test_a_refusal_points_at_the_construct() -> None:
         ("sqlite", "EXPLAIN SELECT 1", "send the SELECT alone"),
         ("postgres", "SET search_path = x", "leave it out"),
         ("postgres", "SELECT id FROM orders FOR UPDATE", "a query only reads"),
+        ("sqlite", "SELECT id FROM orders WHERE placed_at >= :from", "such as `:p_from`"),
+        ("postgres", "SELECT id FROM orders WHERE placed_at >= :from AND placed_at < :to", "such as `:p_from`"),
         ("postgres", "SELECT placed_at - INTERVAL :span FROM orders", "`CAST(:span AS INTERVAL)`"),
         ("postgres", "SELECT placed_at - INTERVAL (:span) DAY FROM orders", "`CAST(:span AS INTERVAL)`"),
     ],

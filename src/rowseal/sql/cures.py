@@ -232,6 +232,7 @@ TYPES: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("DOUBLE", "FLOAT64"), "write `CAST(amount AS DOUBLE PRECISION)`"),
     },
 }
+_WORD_AFTER_COLON: Final = re.compile(r"(?<![:\w]):(from|for|on|like|values|with|when|as)\b", re.IGNORECASE)
 _TOP: Final = re.compile(r"\s*SELECT\s+TOP\s", re.IGNORECASE)
 _CALLED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\(|\Z)")
 
@@ -248,11 +249,13 @@ def cure(node: exp.Expr, dialect: Dialect, names: Iterable[str] = ()) -> str | N
 
 
 def syntax_cure(sql: str, dialect: Dialect) -> str | None:
-    """The hint for SQL that cannot be parsed, where it looks like another database's."""
+    """The hint for SQL that cannot be parsed, where it looks like another database's, or a parameter is called like a keyword."""
     if "`" in sql and dialect.name == "postgres":
         return 'write names in double quotes: `"amount"`'
     if _TOP.match(sql):
         return "write `SELECT amount FROM orders ORDER BY amount LIMIT 10`"
+    if (named := _WORD_AFTER_COLON.search(sql)) is not None:
+        return f"`{named[1]}` is a word of SQL: give the parameter another name, such as `:p_{named[1]}`"
     return _PATTERN if "~" in sql else None
 
 
