@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import threading
 import traceback
 import uuid
@@ -528,6 +530,22 @@ def test_a_query_ends_at_its_deadline(ground: Ground) -> None:
     database = ground.open(seconds=0.3)
     with pytest.raises(TimedOut):
         database.execute(forge(ground.dialect, endless(ground)))
+    assert database.execute(forge(ground.dialect, "SELECT 1")).rows == [(1,)]
+
+
+@BOTH
+def test_ctrl_c_while_a_query_runs_is_no_timeout(ground: Ground) -> None:
+    """`sqlite3` swallows what a signal raises while it looks at the clock, and reports an interrupted statement."""
+    database = ground.open(seconds=60)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hand = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        hand.start()
+        with pytest.raises(KeyboardInterrupt):
+            database.execute(forge(ground.dialect, endless(ground)))
+    finally:
+        hand.join()
+        signal.signal(signal.SIGINT, before)
     assert database.execute(forge(ground.dialect, "SELECT 1")).rows == [(1,)]
 
 

@@ -8,6 +8,7 @@ come from a guard that may read it. A denial means that the rewriting was wrong:
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rowseal.catalog import Limits
@@ -143,11 +145,20 @@ class SQLiteDriver:
 
     @contextmanager
     def running(self, connection: Connection, query: SecuredQuery) -> Iterator[None]:
-        """While this lasts the connection may run this query and no other. Raises `OurBug` if the authorizer denied anything."""
+        """While this lasts the connection may run this query and no other. Raises `OurBug` if the authorizer denied anything.
+
+        Raises KeyboardInterrupt for an interruption that neither the deadline nor `interrupt` asked for: `sqlite3` swallows what a signal
+        raises while it looks at the clock, and interrupts the statement in its place.
+        """
         witness: _Witness = connection.info[_WITNESS]
         witness.watch(query.reads, time.monotonic() + self._limits.seconds)
         try:
             yield
+        except (DBAPIError, sqlite3.Error) as error:
+            name = getattr(getattr(error, "orig", None) or error, "sqlite_errorname", "")
+            if name == "SQLITE_INTERRUPT" and not witness.late() and threading.current_thread() is threading.main_thread():  # which gets signals
+                raise KeyboardInterrupt from None
+            raise
         finally:
             denied = witness.denied
             witness.forget()
