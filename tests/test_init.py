@@ -206,7 +206,7 @@ CREATE VIRTUAL TABLE words USING fts5(word);
 CREATE TABLE alembic_version (version_num TEXT);
 CREATE TABLE people (tenant_id INTEGER, password_hash TEXT, api_key TEXT, "SSN" TEXT, reset_token TEXT, name TEXT, passenger TEXT);
 CREATE TABLE vault (secret TEXT, token TEXT);
-CREATE TABLE moments (tenant_id INTEGER, day DATE, made DATETIME, seen_at TEXT, ok BOOLEAN, price DECIMAL(10, 2));
+CREATE TABLE moments (tenant_id INTEGER, day DATE, made DATETIME, seen_at TEXT, ok BOOLEAN, price DECIMAL(10, 2), extra JSON, clock TIME, mark STRING);
 """
 
 
@@ -242,6 +242,8 @@ def test_an_awkward_database_is_proposed_as_it_is() -> None:
     }.items():
         assert f"# - {name}: {reason}\n" in text
     assert "# - payload: its type `BLOB` fits no type of field; make a view that casts it\n" in text
+    for name, declared in {"extra": "JSON", "clock": "TIME", "mark": "STRING"}.items():  # which SQLite takes for numbers
+        assert f"# - {name}: its type `{declared}` fits no type of field; make a view that casts it\n" in text
     assert "# - a\\nb: its name has characters that nobody can see" in text
     assert "`orgId` could be it too" in text
     assert "# A view. It shows what it selects, whoever asks" in text

@@ -45,6 +45,8 @@ _DELETED: Final = re.compile(r"(?:is_)?(?:deleted|archived|removed)(?:_at|_on)?"
 _MOMENT: Final = re.compile(r"(?:^|_)(?:at|on|date|time|timestamp|day)$")
 _UNSEEN: Final = "its name has characters that nobody can see, or a blank at an end"
 _SIMPLE: Final = re.compile(r"[^\W\d]\w*")
+# SQLite takes each of these as NUMERIC, and no number is meant.
+_NO_NUMBER: Final = re.compile(r"JSON|UUID|GUID|STRING|ENUM|INET|XML|\bTIME\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,9 @@ def _type(column: Column, dialect: str) -> tuple[FieldType | None, str]:
         except Unfitting as problem:
             said = said or str(problem)
             continue
+        if dialect == "sqlite" and type_ is FieldType.NUMBER and _NO_NUMBER.search(declared):
+            said = "is declared as something else"
+            break
         if dialect == "sqlite" and not declared:
             return type_, "the database does not say what it holds; correct the type"
         if dialect == "sqlite" and type_ is FieldType.STRING and _MOMENT.search(_words(column.name)):
