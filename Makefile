@@ -45,5 +45,6 @@ $(READY): pyproject.toml
 	if [ -z "$$python" ]; then echo "rowseal needs Python 3.11 or newer on the PATH" >&2; exit 1; fi; \
 	if ! [ -x $(BIN)/pip ]; then $$python -m venv .venv || \
 	  { rm -rf .venv; echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
+	@echo "installing into .venv, once: a minute or a few ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fast,dev]' || $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@

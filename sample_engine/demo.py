@@ -22,8 +22,10 @@ import sqlglot
 import uvicorn
 from rich.columns import Columns
 from rich.console import Console
+from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from rowseal.gate import Gate
 from sample_engine.app import CONFIGURATION, PEOPLE, Person, create_app
@@ -33,7 +35,8 @@ from sample_engine.shop import DATABASE, FORBIDDEN, make_shop
 __all__ = ["main"]
 
 QUESTION: Final = """\
-SELECT o.region, COUNT(DISTINCT o.order_id) AS orders, SUM(i.qty * i.price) / 100 AS euros
+SELECT o.region, COUNT(DISTINCT o.order_id) AS orders,
+       SUM(i.qty * i.price) / 100 AS euros
 FROM orders AS o JOIN order_items AS i ON i.order_id = o.order_id
 GROUP BY o.region ORDER BY euros DESC"""
 _TENANTS: Final = (PEOPLE["north"], PEOPLE["south"])
@@ -112,7 +115,7 @@ def _show(console: Console, gate: Gate, url: str) -> int:
             return client.post("/query", json={"sql": sql}, headers={"Authorization": f"Bearer {token}"})
 
         console.rule("[bold]one question")
-        console.print(Syntax(QUESTION, "sql", background_color="default"))
+        console.print(Syntax(QUESTION, "sql", background_color="default", word_wrap=True))
         console.rule("[bold]two tokens, two answers")
         answers = [send(QUESTION, token) for token in tokens.values()]
         console.print(Columns([_table(answer, f"{person.name} (tenant {person.tenant})") for answer, person in zip(answers, _TENANTS, strict=True)]))
@@ -132,8 +135,8 @@ def _show(console: Console, gate: Gate, url: str) -> int:
             console.print(f"\n[bold]{number}. {attack.title}[/]")
             replies = [send(*asked) for asked in attack.asks]
             for (sql, _), reply in zip(attack.asks, replies, strict=True):
-                console.print(f"   {sql}", style="cyan", markup=False, highlight=False)
-                console.print(f"   -> {_told(reply)}", markup=False, highlight=False)
+                console.print(_indented(sql, style="cyan"))
+                console.print(_indented(f"-> {_told(reply)}"))
             leaked = any(_leaks(reply, PEOPLE["north"]) for reply in replies) or (attack.twins and len({_told(reply) for reply in replies}) > 1)
             held = held and not leaked
             console.print("   [bold red]LEAKED[/]" if leaked else "   [green]nothing of anybody else's[/]")
@@ -141,7 +144,13 @@ def _show(console: Console, gate: Gate, url: str) -> int:
     if not (answered and held):
         console.print("[bold red]the demo failed[/]: " + ("an attack got through" if answered else "the two tenants were not answered"))
         return 1
+    console.print("next: `make serve` leaves it running; docs/tutorial.md begins with a database of your own", style="dim", highlight=False)
     return 0
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    """The text, also where it goes on in a second line."""
+    return Padding(Text(text, style=style), (0, 0, 0, 3), expand=False)
 
 
 def _attacks(tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
@@ -169,7 +178,7 @@ def _attacks(tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
         "postgres": "SELECT COUNT(*) AS hits FROM orders WHERE 1 / (amount - {}) = 0",
     }[dialect]
     twins = tuple((oracle.format(cents), own) for cents in (666_000_004, 666_000_000))
-    yield Attack("an error, or its absence, that speaks of a forbidden row", twins, twins=True)
+    yield Attack("an error, or its absence, that speaks of a forbidden row: tenant 3 has 666000004, nobody 666000000", twins, twins=True)
 
     head, payload, _ = tokens["south"].split(".")
     everything = "SELECT tenant, note FROM orders"
@@ -203,12 +212,16 @@ def _table(answer: httpx.Response, title: str) -> Table:
         table.add_column(_told(answer))
         return table
     content: dict[str, Any] = answer.json()
-    for column in content["columns"]:
-        table.add_column(column)
+    for at, column in enumerate(content["columns"]):
+        numbers = all(isinstance(row[at], int | float) for row in content["rows"])
+        table.add_column(column, justify="right" if numbers else "left")
     for row in content["rows"]:
         table.add_row(*("NULL" if value is None else str(value) for value in row))
     return table
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # 128 + SIGINT, as shells say it
