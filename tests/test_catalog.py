@@ -478,7 +478,7 @@ def test_mistakes_in_different_datasets_are_told_together_and_cause_no_echo(fold
 
 
 def test_a_missing_file_is_a_problem_like_any_other(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="cannot be read: no such file"):
+    with pytest.raises(Misconfigured, match="cannot be read: no such file or directory; go to its folder or name its path"):
         load(tmp_path / "none.yaml")
 
 

@@ -78,7 +78,7 @@ def connected(url: URL, dialect: str) -> Iterator[Connection]:
             engine.dispose()
     except ImportError:
         # INVARIANT: `from None`, because the driver's words may hold the URL.
-        raise Unreachable("needs the driver psycopg; `pip install rowseal[postgres]`") from None
+        raise Unreachable("needs the driver psycopg; `pip install 'rowseal[postgres]'`") from None
     except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
         cause = getattr(error, "orig", None) or error
         raise Unreachable(f"could not be read ({type(cause).__name__}); check address, credentials and rights") from None

@@ -76,7 +76,9 @@ def _database(written: str) -> tuple[URL, str]:
     findings = Findings("--database")
     found = database_url(written, Path.cwd(), findings)
     if found is None:
-        raise Failed("; ".join(f"`--database` {problem.message}" for problem in findings.problems))
+        # there is no file yet
+        messages = (problem.message.replace("the folder of this file", "the current folder") for problem in findings.problems)
+        raise Failed("; ".join(f"`--database` {message}" for message in messages))
     return found
 
 

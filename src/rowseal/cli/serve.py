@@ -91,10 +91,11 @@ def _announce(gate: Gate, path: Path, address: str, terminal: Terminal, *, watch
     for key in gate.keys:
         notes = "".join(f", {each}" for each, holds in (("development", key.facts.development), ("explain", key.facts.explain)) if holds)
         terminal.note(f"  key      {key.facts.id}  {key.algorithm}{notes}")
+    width = max((len(dataset) for catalog in gate.catalogs.values() for dataset in catalog.datasets), default=0)
     for name, catalog in gate.catalogs.items():
         for dataset in catalog.datasets.values():
             where = f" in {name}" if len(gate.catalogs) > 1 else ""
-            terminal.note(f"  dataset  {dataset.id}  {len(dataset.visible)} fields{where}")
+            terminal.note(f"  dataset  {dataset.id:{width}}  {len(dataset.visible)} field{'' if len(dataset.visible) == 1 else 's'}{where}")
     terminal.note(f'try        curl -s {address}/v1/datasets -H "Authorization: Bearer $TOKEN"')
     terminal.note(f"reload     {'when a file changes, or on SIGHUP' if watch else 'on SIGHUP; with --reload when a file changes'}")
 

@@ -54,7 +54,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     try:
         text = _file_text(path)
     except (OSError, ValueError) as error:
-        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}")]) from None
+        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}{_elsewhere(error)}")]) from None
     document = read(text, findings, environ)
     folder = path.resolve().parent
     found = addresses(document, folder, findings)
@@ -128,6 +128,10 @@ def _file_text(path: Path) -> str:
     if len(content) > _FILE_BYTES:
         raise ValueError("too large")
     return content.decode("utf-8-sig")
+
+
+def _elsewhere(error: Exception) -> str:
+    return "; go to its folder or name its path, or make one with `rowseal init`" if isinstance(error, FileNotFoundError) else ""
 
 
 def _reason(error: Exception) -> str:
