@@ -178,7 +178,7 @@ def _attacks(tokens: dict[str, str], dialect: str) -> Iterator[Attack]:
         "postgres": "SELECT COUNT(*) AS hits FROM orders WHERE 1 / (amount - {}) = 0",
     }[dialect]
     twins = tuple((oracle.format(cents), own) for cents in (666_000_004, 666_000_000))
-    yield Attack("an error, or its absence, that speaks of a forbidden row: tenant 3 has 666000004, nobody 666000000", twins, twins=True)
+    yield Attack("an error, or its absence, that would tell of tenant 3's order of 666000004", twins, twins=True)
 
     head, payload, _ = tokens["south"].split(".")
     everything = "SELECT tenant, note FROM orders"

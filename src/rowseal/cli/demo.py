@@ -125,7 +125,7 @@ def _attacks(tokens: Mapping[str, str]) -> Iterator[_Attack]:
     # tenant 3 has an order of 666004 and nobody one of 666000; the largest negative integer has no absolute value
     oracle = "SELECT COUNT(*) AS hits FROM orders WHERE abs(CASE WHEN amount = {} THEN -9223372036854775807 - 1 ELSE 1 END) = 1"
     yield _Attack(
-        "an error, or its absence, that speaks of a forbidden row: tenant 3 has 666004, nobody 666000",
+        "an error, or its absence, that would tell of tenant 3's order of 666004",
         tuple((oracle.format(amount), own) for amount in (666004, 666000)),
         twins=True,
     )
