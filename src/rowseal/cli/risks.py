@@ -31,7 +31,7 @@ RISKS: Final[Mapping[str, _Meaning]] = {
     ),
     "no_rule": _Meaning(
         "the dataset has neither a guard nor a filter of its own: the token's filter, whatever it is, decides alone",
-        "write `guards:` on the tenant's field, or `secure_filters:` through a parent that has one",
+        "write `guards:` on the tenant's field, `secure_filters:` through a parent that has one, or `public: true` where its rows are the same for everybody",
     ),
     "unguarded_table": _Meaning(
         "one table is read by two datasets, of which only one has a guard: the other one leads around it",
