@@ -748,6 +748,16 @@ def test_parameters_are_one_strict_json_object(place: Path, params: str, said: s
     assert said in ran.err
 
 
+def test_a_file_without_its_sign_and_an_empty_one_are_no_tokens(place: Path) -> None:
+    sign()
+    ran = run("query", "--token", "token.txt", "SELECT 1 AS x")
+    assert (ran.status, ran.out, ran.err) == (1, "", "rowseal: `token.txt` is a file: write `@token.txt` to read the token from it\n")
+    Path("token.txt").write_text("\n")
+    ran = asked("query", "SELECT 1 AS x")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("rowseal: the token is empty: ")
+
+
 def test_a_refused_token_and_a_refused_configuration_stop_the_query(place: Path) -> None:
     sign(now=NOW - 3600)
     assert "refused: token_expired (401)" in asked("query", "SELECT 1 AS x").err

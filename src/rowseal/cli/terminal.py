@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import unicodedata
 from argparse import Namespace
@@ -106,7 +107,11 @@ class Terminal:
         """The one token meant by an argument; of the object that `access-tokens` prints, its data access token. Raises Failed."""
         text = self.text(argument, "the token").strip()
         if argument != "-" and not argument.startswith("@"):
+            if os.path.isfile(argument):  # noqa: PTH113 -- `Path.is_file` raises for what is too long to be a path, as tokens are
+                raise Failed(f"`{argument}` is a file: write `@{argument}` to read the token from it")
             self.note("note: the token stood on the command line, where the shell's history keeps it; pipe it in and write `-`, or write `@file`")
+        if not text:
+            raise Failed("the token is empty: sign one, and see what `rowseal access-tokens` says if it signs nothing")
         if text.startswith("{"):
             try:
                 member = strict.json_object(text.encode("utf-8", "surrogatepass"), depth=2).get("dataAccessToken")
