@@ -55,7 +55,12 @@ def test_inside_a_request_everybody_is_on_its_trail_and_outside_each_on_their_ow
             with ThreadPoolExecutor(1) as pool:  # as anyio does: a worker thread runs in a copy of the caller's variables
                 assert pool.submit(copy_context().run, decisions.trail).result() is inner
         assert decisions.trail() is outer
+        with decisions.current() as joined:
+            assert joined is outer
     assert decisions.trail() is not decisions.trail()
+    with decisions.current() as begun:
+        assert decisions.trail() is begun
+    assert decisions.trail() is not begun
     assert outer.request_id != inner.request_id
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import threading
 import traceback
@@ -26,11 +27,11 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DatabaseError
 
 import servers
-from rowseal import sql
+from rowseal import decisions, sql
 from rowseal.catalog import Limits
 from rowseal.engine import Database, Result, Stop, to_json
 from rowseal.engine.result import TYPES
-from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, Misconfigured, OurBug, Refused, TimedOut
+from rowseal.errors import CODES, BudgetExceeded, Cancelled, EngineFailed, Misconfigured, OurBug, Refused, TimedOut
 from rowseal.sql import Reads, SecuredQuery
 
 ORDERS: Reads = {"__g1": frozenset({("main", "orders")})}
@@ -633,6 +634,33 @@ def test_no_word_of_the_database_gets_out(ground: Ground, spoken: str, caplog: p
     assert "TOPSECRET" not in caplog.text.replace("test_", "")
     assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["rowseal.engine"]
     assert ground.run("SELECT 1").rows == [(1,)]
+
+
+@BOTH
+def test_the_log_of_a_failure_names_the_request(ground: Ground, caplog: pytest.LogCaptureFixture) -> None:
+    """So that whoever got the answer and whoever reads the log can speak of the same thing."""
+    with decisions.follow() as trail, caplog.at_level(logging.WARNING):
+        ground.refused("SELECT nofunction(1)")
+    (told,) = caplog.messages
+    assert told.startswith(f"request {trail.request_id}: query_failed: ")
+
+
+@pytest.mark.parametrize("dialect", [pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize(
+    ("sql", "hint"),
+    [
+        ("SELECT upper(1)", "write the type"),
+        ("SELECT 1 WHERE 'a'::text = 1", "write the type"),
+        ("SELECT CASE WHEN true THEN 1 ELSE 'a'::text END", "write the type"),
+        ("SELECT a, count(*) FROM (SELECT 1 AS a) AS t", "aggregate it"),
+    ],
+)
+def test_postgresql_says_of_a_mistake_that_no_row_has_a_part_in_what_it_is(ground: Ground, sql: str, hint: str) -> None:
+    refused = ground.refused(sql)
+    assert refused.code == "query_failed"
+    assert re.search(hint, refused.hint)
+    # what a row brings about is told of no more than that it failed
+    assert ground.refused("SELECT 1 / (SELECT 0)").hint == CODES["query_failed"].hint
 
 
 def test_a_database_that_is_not_there_is_unavailable(tmp_path: Any) -> None:

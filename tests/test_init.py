@@ -111,7 +111,9 @@ def test_from_the_sample_shop_to_rows_of_one_tenant() -> None:
     ran = run("init", "--database", "sqlite:///shop.db")
     assert (ran.status, ran.err) == (0, "")
     assert re.findall(r"(\d+) (.*)$", ran.out.partition("wrote  vizzly")[0], re.MULTILINE) == [
-        *(("4", "datasets"), ("2", "guarded by a tenant's column"), ("2", "closed until you decide"), ("0", "tables left out")),
+        ("4", "datasets"),
+        ("2", "guarded by a tenant's column"),
+        ("2", "closed until you decide"),
     ]
     validated, signed, queried = follow(three(ran.out))
     assert validated.out.startswith("datasets.yaml: good (sqlite)")

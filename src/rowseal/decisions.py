@@ -115,6 +115,17 @@ def trail() -> Trail:
     return _current.get(None) or Trail()
 
 
+@contextmanager
+def current() -> Iterator[Trail]:
+    """The trail of the request that is being served; outside of any request a fresh one, which lasts as long as this does."""
+    known = _current.get(None)
+    if known is not None:
+        yield known
+        return
+    with follow() as begun:
+        yield begun
+
+
 def emit(decision: Decision) -> None:
     """Write one decision as one line of JSON at level INFO."""
     if _log.isEnabledFor(logging.INFO):

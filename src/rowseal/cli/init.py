@@ -226,9 +226,10 @@ def _say(proposal: Proposal, made: dict[Path, str], commands: Sequence[str], out
     for path, purpose in made.items():
         terminal.say(f"wrote  {path!s:{width}}  {purpose or f'{len(proposal.datasets)} datasets'}".rstrip())
         if path == out:
-            counted = {"guarded by a tenant's column": guarded, "closed until you decide": closed, "tables left out": len(proposal.left_out)}
+            counted = {"guarded by a tenant's column": guarded, "closed until you decide": closed, "left out": len(proposal.left_out)}
             for what, count in counted.items():
-                terminal.say(f"       {'':{width}}  {count} {what}")
+                if count:
+                    terminal.say(f"       {'':{width}}  {count} {what}")
     private, _ = pair_files(out.parent, _PREFIX)
     if private in made:
         terminal.say("\nKeep the private key out of version control:\n\n  echo '*-private.pem' >> .gitignore")

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from rowseal import decisions
 from rowseal.catalog import ONLY_CONNECTION, Limits
 from rowseal.engine.result import Result, to_json, weigh
 from rowseal.engine.seal import seal
@@ -178,7 +179,7 @@ class Database:
 
     def _refusal(self, error: Exception) -> Refused:
         if isinstance(error, OurBug):
-            _log.error("a promise of our own did not hold: %s", error.internal)
+            _log.error("request %s: a promise of our own did not hold: %s", decisions.trail().request_id, error.internal)
             return error
         if isinstance(error, Refused):
             return error
@@ -188,5 +189,5 @@ class Database:
         refused, code = self._driver.refusal(original)
         # INVARIANT: the class and the code only: the database's words quote values (G10)
         level = logging.ERROR if isinstance(refused, OurBug) else logging.WARNING
-        _log.log(level, "%s: %s %s", refused.code, type(original).__name__, code)
+        _log.log(level, "request %s: %s: %s%s", decisions.trail().request_id, refused.code, type(original).__name__, f" {code}" if code else "")
         return refused

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -70,6 +70,16 @@ _NAMED_TYPES: Final = {
 _TYPES: Final = {
     **{kind.array_oid: "json" for kind in psycopg.adapters.types if kind.array_oid},
     **{kind.oid: _NAMED_TYPES.get(kind.name, "string") for kind in psycopg.adapters.types},
+}
+
+# What PostgreSQL finds before it looks at a row, so that telling it tells of no row: what is wrong, and what to write.
+_TYPES_DIFFER: Final = (
+    "a function, an operator or a parameter has a type that it does not take",
+    "write the type: `CAST(name AS TEXT)`, `CAST(:from_day AS DATE)`",
+)
+_MISTAKES: Final[Mapping[str, tuple[str, str]]] = {
+    "42803": ("a column stands outside of an aggregate and is not in GROUP BY", "add it to GROUP BY, or aggregate it"),
+    **dict.fromkeys(("42883", "42804", "42725", "42846", "42P18"), _TYPES_DIFFER),
 }
 
 _RIGHTS: Final = text("""
@@ -268,7 +278,8 @@ class PostgresDriver:
             return OurBug("a secured query tried to write"), state
         if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
             return EngineFailed("database_unavailable"), state
-        return EngineFailed("query_failed"), state
+        detail, hint = _MISTAKES.get(state, (None, None))
+        return EngineFailed("query_failed", detail, hint=hint), state
 
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:
         """What the connection's role may do beyond reading, one sentence each; see `Database.check_role`."""

@@ -201,34 +201,35 @@ class Access:
     @contextmanager
     def _recorded(self) -> Iterator[_Record]:
         """Write one decision, whatever comes of it."""
-        record = _Record(decisions.trail())
-        code, status = "our_bug", 500  # what is neither a Refused nor an answer: a cancellation, or a mistake of ours
-        try:
-            yield record
-            code, status = decisions.ALLOWED, 200
-            record.trail.refused = None
-        except Refused as refusal:
-            code, status = refusal.code, refusal.status
-            record.trail.tell(refusal)
-            if isinstance(refusal, OurBug):
-                _log.error("nothing ran: %s", refusal.internal)
-            raise
-        finally:
-            result = record.result
-            decisions.emit(
-                decisions.Decision(
-                    request_id=record.trail.request_id,
-                    code=code,
-                    status=status,
-                    token=self._claims.digest[:12],
-                    key=self._claims.key.id,
-                    connection=record.connection,
-                    datasets=record.datasets,
-                    stages=record.trail.stages,
-                    rows=None if result is None else len(result.rows),
-                    truncated=None if result is None else result.truncated,
+        with decisions.current() as trail:
+            record = _Record(trail)
+            code, status = "our_bug", 500  # what is neither a Refused nor an answer: a cancellation, or a mistake of ours
+            try:
+                yield record
+                code, status = decisions.ALLOWED, 200
+                record.trail.refused = None
+            except Refused as refusal:
+                code, status = refusal.code, refusal.status
+                record.trail.tell(refusal)
+                if isinstance(refusal, OurBug):
+                    _log.error("request %s: nothing ran: %s", trail.request_id, refusal.internal)
+                raise
+            finally:
+                result = record.result
+                decisions.emit(
+                    decisions.Decision(
+                        request_id=record.trail.request_id,
+                        code=code,
+                        status=status,
+                        token=self._claims.digest[:12],
+                        key=self._claims.key.id,
+                        connection=record.connection,
+                        datasets=record.datasets,
+                        stages=record.trail.stages,
+                        rows=None if result is None else len(result.rows),
+                        truncated=None if result is None else result.truncated,
+                    )
                 )
-            )
 
 
 class VisibleDataset(NamedTuple):
