@@ -4,16 +4,18 @@
 .PHONY: help demo serve check test servers bench fuzz docs
 
 BIN := .venv/bin
+VENV := .venv/pyvenv.cfg
+SHOW := .venv/.show
 READY := .venv/.ready
 N ?= 2000
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## two tenants, one SQL text, five attacks; ends by itself
+demo: $(SHOW) ## two tenants, one SQL text, five attacks; ends by itself
 	@$(BIN)/python -m sample_engine.demo
 
-serve: $(READY) ## the sample engine, left running, with a curl line to try
+serve: $(SHOW) ## the sample engine, left running, with a curl line to try
 	@$(BIN)/python -m sample_engine.demo --serve
 
 check: $(READY) ## format, lint, types, layers and the fast tests: two minutes on two cores
@@ -38,13 +40,20 @@ fuzz: $(READY) ## N random queries (default 2000) against the oracles
 docs: $(READY) ## write the reference pages that come from the code
 	$(BIN)/python -m docs.generate
 
-# The compiled parser has no wheel for some platforms: there rowseal runs on the pure Python one, slower and otherwise the same.
-$(READY): pyproject.toml
+$(VENV):
 	@python=; for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$p; break; fi; done; \
 	if [ -z "$$python" ]; then echo "rowseal needs Python 3.11 or newer on the PATH" >&2; exit 1; fi; \
-	if ! [ -x $(BIN)/pip ]; then $$python -m venv .venv || \
-	  { rm -rf .venv; echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
-	@echo "installing into .venv, once: a minute or a few ..."
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fast,dev]' || $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	$$python -m venv .venv || \
+	  { rm -rf .venv; echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+
+# The compiled parser has no wheel for some platforms: there rowseal runs on the pure Python one, slower and otherwise the same.
+$(SHOW): pyproject.toml $(VENV)
+	@echo "installing into .venv, once: half a minute or so ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fast,sample]' || $(BIN)/pip install -q --disable-pip-version-check -e '.[sample]'
 	@touch $@
+
+$(READY): pyproject.toml $(VENV)
+	@echo "installing what the tests need into .venv, once: a minute or a few ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fast,dev]' || $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $(SHOW) $@

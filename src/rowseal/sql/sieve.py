@@ -31,6 +31,9 @@ MAX_JOINS: Final = 64
 MAX_KEPT: Final = 64  # characters of a date format, interval or JSON key
 
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+# Before and after these a comma has something on one side only.
+_OPENS: Final = frozenset({TokenType.SELECT, TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.COMMA})
+_ENDS: Final = frozenset({TokenType.FROM, TokenType.WHERE, TokenType.GROUP_BY, TokenType.ORDER_BY, TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.COMMA})
 _STRINGS: Final = frozenset({TokenType.STRING})
 _FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
 _NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
@@ -86,6 +89,7 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
         _refuse_invisible(sql, tokens)
     _refuse_nesting(tokens, dialect, limits)
     _refuse_glued(sql, tokens)
+    _refuse_stray_commas(tokens)
     _refuse_misread(tokens, dialect)
     return tokens
 
@@ -97,6 +101,15 @@ def _refuse_glued(sql: str, tokens: list[Token]) -> None:
             first = sql[after.start]
             if first.isalnum() or first in "_.$" or not first.isascii():
                 raise _misread("sql_syntax", "a number is followed by a letter, underscore or point", "put a space after it, or write its digits alone", after)
+
+
+def _refuse_stray_commas(tokens: list[Token]) -> None:
+    """The parser overlooks a comma with nothing beside it, and so would run what was mistyped."""
+    for token, after in pairwise(tokens):
+        if (token.token_type in _OPENS and after.token_type is TokenType.COMMA) or (token.token_type is TokenType.COMMA and after.token_type in _ENDS):
+            raise _misread("sql_syntax", "a comma stands here with nothing beside it", "remove the comma", after if token.token_type in _OPENS else token)
+    if tokens and tokens[-1].token_type is TokenType.COMMA:
+        raise _misread("sql_syntax", "a comma stands here with nothing beside it", "remove the comma", tokens[-1])
 
 
 def _refuse_invisible(sql: str, tokens: list[Token]) -> None:
