@@ -217,6 +217,20 @@ def test_an_exception_of_a_dependency_is_a_refusal_and_nothing_runs(front: Front
     assert "secret" not in f"{refused.value} {refused.value.detail} {refused.value.hint}"
 
 
+def test_so_it_is_where_an_answer_is_only_explained_or_listed(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = front.gate.verify(front.token())
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("secret of a dependency")
+
+    monkeypatch.setattr(opened_by, "explain", broken)
+    monkeypatch.setattr(opened_by, "VisibleDataset", broken)
+    for ask in (lambda: access.explain(ALL), access.datasets):
+        with pytest.raises(errors.OurBug) as refused:
+            ask()
+        assert "secret" not in f"{refused.value} {refused.value.detail} {refused.value.hint}"
+
+
 def test_a_query_for_which_the_stack_is_too_short_is_refused_and_nothing_runs(front: Front) -> None:
     """An app may ask from deep down its own stack. On the way back up from the bottom less and less is missing, until the query is answered."""
     access = front.gate.verify(front.token())

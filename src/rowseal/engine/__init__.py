@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -41,7 +40,7 @@ class _Driver(Protocol):
     def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]: ...
     def running(self, connection: Connection, query: SecuredQuery) -> AbstractContextManager[None]: ...
     def types(self, description: Sequence[Any]) -> tuple[str, ...]: ...
-    def interrupt(self, connection: Connection) -> None: ...
+    def interrupter(self, connection: Connection) -> Callable[[], None]: ...
     def probe(self, engine: Engine) -> None: ...
     def refusal(self, error: Exception) -> tuple[Refused, str]: ...
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]: ...
@@ -149,7 +148,7 @@ class Database:
         statement, params = self._driver.render(query)
         with self._engine.connect() as connection:
             try:
-                with self._driver.running(connection, query), stop.interrupts(partial(self._driver.interrupt, connection)):
+                with self._driver.running(connection, query), stop.interrupts(self._driver.interrupter(connection)):
                     if stop.asked:
                         raise Cancelled("query_cancelled")
                     # `no_parameters` where there are none: else the driver looks for binds in the bearer's literals

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -251,14 +251,18 @@ class PostgresDriver:
         finally:
             driver.cursor_factory = psycopg.Cursor
 
-    def interrupt(self, connection: Connection) -> None:
-        """End what runs on the connection. From any thread."""
-        driver = connection.connection.driver_connection
-        try:
-            if isinstance(driver, psycopg.Connection):
-                driver.cancel_safe(timeout=_CANCEL_SECONDS)
-        except psycopg.Error as error:  # the deadline is the server's own, and holds all the same
-            _log.warning("a query could not be cancelled: %s", type(error).__name__)
+    def interrupter(self, connection: Connection) -> Callable[[], None]:
+        """What ends whatever runs on the connection, from any thread."""
+        driver = connection.connection.driver_connection  # now: when the connection breaks, SQLAlchemy lets go of it
+
+        def interrupt() -> None:
+            try:
+                if isinstance(driver, psycopg.Connection):
+                    driver.cancel_safe(timeout=_CANCEL_SECONDS)
+            except psycopg.Error as error:  # the deadline is the server's own, and holds all the same
+                _log.warning("a query could not be cancelled: %s", type(error).__name__)
+
+        return interrupt
 
     def probe(self, engine: Engine) -> None:
         """One round trip."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -165,13 +165,18 @@ class SQLiteDriver:
             if denied:
                 raise OurBug(denied)
 
-    def interrupt(self, connection: Connection) -> None:
-        """End what runs on the connection. From any thread."""
+    def interrupter(self, connection: Connection) -> Callable[[], None]:
+        """What ends whatever runs on the connection, from any thread."""
         witness: _Witness = connection.info[_WITNESS]
-        witness.end_now()
-        driver = connection.connection.driver_connection
-        if driver is not None:
-            driver.interrupt()
+        driver = connection.connection.driver_connection  # now: when the connection breaks, SQLAlchemy lets go of it
+
+        def interrupt() -> None:
+            witness.end_now()
+            with suppress(sqlite3.ProgrammingError):  # closed by now
+                if driver is not None:
+                    driver.interrupt()
+
+        return interrupt
 
     def probe(self, engine: Engine) -> None:  # noqa: ARG002 -- one interface for every database
         """Read the file's first page, by a connection of its own: those of the engine permit nothing but queries."""

@@ -112,11 +112,12 @@ class Access:
         with self._recorded() as record, self._gate._entered() as state:
             mine = self._under(state)
             query = self._secure(state, mine, _Ask(sql, params, dataset, connection), record)
-            return explain(query, mine.policies[query.connection])
+            with _our_own():
+                return explain(query, mine.policies[query.connection])
 
     def datasets(self) -> tuple[VisibleDataset, ...]:
         """The datasets that this token grants, connection by connection, in the order of the file. Raises TokenRefused."""
-        with self._recorded() as record, self._gate._entered() as state, record.trail.stage("policy"):
+        with self._recorded() as record, self._gate._entered() as state, record.trail.stage("policy"), _our_own():
             return tuple(
                 VisibleDataset(dataset, policy.refusal(dataset), state.connections[name].dialect)
                 for name, policy in self._under(state).policies.items()
@@ -230,6 +231,17 @@ class Access:
                         truncated=None if result is None else result.truncated,
                     )
                 )
+
+
+@contextmanager
+def _our_own() -> Iterator[None]:
+    """What is raised inside and is no refusal is a mistake of ours: nobody else's words get out."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise OurBug(f"failed with {type(error).__name__}") from error
 
 
 class VisibleDataset(NamedTuple):
