@@ -446,6 +446,7 @@ def test_a_query_ends_in_the_database_when_its_client_hangs_up(place: Place, url
         while not any('"query_cancelled"' in record.message for record in caplog.records):
             assert time.monotonic() < given_up + 10  # of the 20 seconds that it may take
             time.sleep(0.02)
+    assert not any(record.name == "rowseal.engine" for record in caplog.records)  # nothing went wrong
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_its_body_leaves_no_trace(place: Place, url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,9 +91,7 @@ class Database:
         try:
             return self._run(query, stop or Stop())
         except Exception as error:  # noqa: BLE001 -- G4: whatever went wrong, the answer is a refusal
-            refused = self._refusal(error)
-            if stop is not None and stop.asked and not isinstance(refused, OurBug):
-                refused = Cancelled("query_cancelled")
+            refused = self._refusal(error, stopped=stop is not None and stop.asked)
         finally:
             self._slots.release()
         # INVARIANT: raised outside of the handler and with nothing behind it, so that no traceback shows the database's words (G10)
@@ -176,16 +174,16 @@ class Database:
             rows.append(row)
         return Result(columns, rows, truncated=False, declared=declared)
 
-    def _refusal(self, error: Exception) -> Refused:
+    def _refusal(self, error: Exception, *, stopped: bool) -> Refused:
         if isinstance(error, OurBug):
             _log.error("request %s: a promise of our own did not hold: %s", decisions.trail().request_id, error.internal)
             return error
         if isinstance(error, Refused):
-            return error
-        if isinstance(error, PoolTimeoutError):
-            return EngineFailed("database_unavailable")
+            return Cancelled("query_cancelled") if stopped else error
         original = getattr(error, "orig", None) or error
-        refused, code = self._driver.refusal(original)
+        refused, code = (EngineFailed("database_unavailable"), "") if isinstance(error, PoolTimeoutError) else self._driver.refusal(original)
+        if stopped and not isinstance(refused, OurBug):
+            return Cancelled("query_cancelled")  # however the database put it
         # INVARIANT: the class and the code only: the database's words quote values (G10)
         level = logging.ERROR if isinstance(refused, OurBug) else logging.WARNING
         _log.log(level, "request %s: %s: %s%s", decisions.trail().request_id, refused.code, type(original).__name__, f" {code}" if code else "")
