@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
+import psycopg
 import pytest
 
+import servers
+from databases import libpq
 from policies import policy, secured
 from rowseal.errors import AccessRefused, QueryRefused
+from rowseal.sql.dialects import DIALECTS
 
 BOTH = ("sqlite", "postgres")
 
@@ -23,6 +30,13 @@ def refusal(sql: str, dialect: str) -> str:
 CODES = [
     # dialects, SQL, code
     (BOTH, "SELECT missing FROM orders", "column_unknown"),
+    (BOTH, "SELECT id FROM order", "sql_syntax"),
+    (BOTH, 'SELECT "order".id FROM orders AS "order"', "accepted"),
+    (BOTH, "SELECT o.id FROM orders AS o JOIN products AS group ON group.id = o.id", "sql_syntax"),
+    (("sqlite",), "SELECT id AS order FROM orders", "sql_syntax"),
+    (("postgres",), "SELECT id AS order FROM orders", "accepted"),
+    (("postgres",), "SELECT user FROM orders", "sql_syntax"),  # the database would tell its role
+    (("sqlite",), "SELECT user.id FROM orders AS user", "accepted"),
     (BOTH, "SELECT secret FROM orders", "column_unknown"),  # hidden: the same answer as for one that does not exist
     (BOTH, "SELECT tenant_id FROM orders", "column_unknown"),  # the column's name in the table is not its name here
     (BOTH, "SELECT o.missing FROM orders AS o", "column_unknown"),
@@ -52,7 +66,7 @@ CODES = [
     (BOTH, "SELECT id FROM salaries", "dataset_unknown"),
     (BOTH, "SELECT id FROM nowhere", "dataset_unknown"),
     (BOTH, "SELECT id FROM archive.orders", "dataset_unknown"),
-    (BOTH, "SELECT nothing FROM salaries", "dataset_unknown"),  # access is judged before columns
+    (BOTH, "SELECT absent FROM salaries", "dataset_unknown"),  # access is judged before columns
     (("sqlite",), "SELECT id FROM main.orders", "accepted"),
     (("postgres",), "SELECT id FROM public.orders", "accepted"),
     (("sqlite",), "SELECT id FROM temp.orders", "dataset_unknown"),
@@ -70,7 +84,7 @@ CODES = [
     (("postgres",), "SELECT ctid FROM orders", "column_unknown"),
     (("postgres",), "SELECT o FROM orders AS o", "column_unknown"),  # a whole row
     (("postgres",), "SELECT o.upper FROM orders AS o", "column_unknown"),  # a function written as a column
-    (("postgres",), "SELECT user FROM orders", "column_unknown"),
+    (("sqlite",), "SELECT user FROM orders", "column_unknown"),
     (("postgres",), "SELECT x.n FROM orders AS o, LATERAL (SELECT o.amount AS n) AS x", "accepted"),
     (("postgres",), "SELECT x.n FROM orders AS o, (SELECT o.amount AS n) AS x", "table_alias_unknown"),
     (("postgres",), "SELECT count FROM (SELECT count(*) FROM orders) AS s", "accepted"),
@@ -122,3 +136,42 @@ def test_one_from_holds_so_many_tables_and_no_more(joined: str) -> None:
     tables = [f"products AS p{number}" for number in range(25)]
     assert refusal(f"SELECT 1 FROM {joined.join(tables[:24])}", "postgres") == "accepted"
     assert refusal(f"SELECT 1 FROM {joined.join(tables)}", "postgres") == "sql_too_complex"
+
+
+SQLITE_KEYWORDS = """
+abort action add after all alter always analyze and as asc attach autoincrement before begin between by cascade case cast check collate column
+commit conflict constraint create cross current current_date current_time current_timestamp database default deferrable deferred delete desc
+detach distinct do drop each else end escape except exclude exclusive exists explain fail filter first following for foreign from full generated
+glob group groups having if ignore immediate in index indexed initially inner insert instead intersect into is isnull join key last left like
+limit match materialized natural no not nothing notnull null nulls of offset on or order others outer over partition plan pragma preceding
+primary query raise range recursive references regexp reindex release rename replace restrict returning right rollback row rows savepoint select
+set table temp temporary then ties to transaction trigger unbounded union unique update using vacuum values view virtual when where window with
+without
+"""
+
+
+def test_the_words_that_sqlite_takes_for_no_name_are_known() -> None:
+    """Each word of https://www.sqlite.org/lang_keywords.html is tried as the name of a table, of a column and of a sub-query."""
+    refused = set()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for word in SQLITE_KEYWORDS.split():
+            connection.execute(f'CREATE TABLE "{word}" ("{word}" int)')
+            for query in (
+                f"SELECT 1 FROM {word}",
+                f'SELECT t.{word} FROM "{word}" AS t',
+                f'SELECT {word} = 1 FROM "{word}"',
+                f"SELECT 1 FROM (SELECT 1) AS {word}",
+            ):
+                try:
+                    connection.execute(query)
+                except sqlite3.OperationalError:
+                    refused.add(word)
+    assert {"order", "group"} <= refused <= DIALECTS["sqlite"].reserved
+
+
+@pytest.mark.postgres
+def test_the_words_that_postgresql_takes_for_no_name_are_known(fresh_postgres: servers.Database) -> None:
+    with psycopg.connect(libpq(fresh_postgres.reader_url)) as connection:
+        words = {word for (word,) in connection.execute("SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')")}
+    assert words <= DIALECTS["postgres"].reserved
+    assert DIALECTS["postgres"].reserved - words <= {"system_user"}  # new in PostgreSQL 16

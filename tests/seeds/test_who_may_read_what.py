@@ -94,7 +94,7 @@ def test_a_key_may_be_confined_to_data_sets(place: Place) -> None:
 def test_the_request_may_say_which_data_set_it_reads(place: Place) -> None:
     access = place.gate().verify(place.token(data_set_ids=["orders", "customers"], secure_filters=BOTH))
     assert access.execute(IDS, dataset="orders").rows
-    for other in ("customers", "nothing"):
+    for other in ("customers", "absent"):
         with pytest.raises(errors.Refused) as found:
             access.execute(IDS, dataset=other)
         assert found.value.status == 403
@@ -120,8 +120,8 @@ def test_a_hidden_field_serves_filters_and_no_query(place: Place) -> None:
     assert rows(place.gate(), deleted_too) == [], "the configuration's filter is ANDed"
     access = place.gate().verify(place.token())
     for sql in ("SELECT deleted FROM orders", "SELECT order_id FROM orders WHERE deleted", "SELECT order_id FROM orders ORDER BY deleted"):
-        hidden, unknown = refused(access, sql), refused(access, sql.replace("deleted", "nothing"))
-        assert (hidden.code, hidden.detail.replace("deleted", "nothing")) == ("column_unknown", unknown.detail)
+        hidden, unknown = refused(access, sql), refused(access, sql.replace("deleted", "absent"))
+        assert (hidden.code, hidden.detail.replace("deleted", "absent")) == ("column_unknown", unknown.detail)
     assert len(access.execute("SELECT * FROM orders").columns) == 5
 
 

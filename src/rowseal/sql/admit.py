@@ -103,6 +103,8 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
             raise _called_in_from(node.this, dialect, sql)
         if kind in CHECKS:
             CHECKS[kind](node)
+        if kind is exp.Identifier and ascii_lower(node.this) in dialect.reserved:
+            _refuse_reserved(node, dialect)
         elif kind in (exp.NullSafeEQ, exp.NullSafeNEQ) and dialect.name == "sqlite":
             check_distinct(node)
         if kind is exp.Placeholder:
@@ -134,6 +136,13 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
                     if words is None or not isinstance(member, str) or member.upper() not in words:
                         raise QueryRefused("construct_refused", f"`{spoken(node, dialect)}` of this kind is not accepted", **position(node))
     return found
+
+
+def _refuse_reserved(node: exp.Expr, dialect: Dialect) -> None:
+    """The parser takes `order` for a name where it can; the database stops, or takes `user` for its own."""
+    behind_as = dialect.name == "postgres" and isinstance(node.parent, exp.Alias)
+    if not node.args.get("quoted") and not behind_as:
+        raise QueryRefused("sql_syntax", f"`{node.name}` is a word of SQL", hint=f'write the name in double quotes: "{node.name}"', **position(node))
 
 
 def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules, sql: str) -> Arguments:
