@@ -35,7 +35,7 @@ CODES = [
     (BOTH, "SELECT o.id FROM orders AS o JOIN products AS group ON group.id = o.id", "sql_syntax"),
     (("sqlite",), "SELECT id AS order FROM orders", "sql_syntax"),
     (("postgres",), "SELECT id AS order FROM orders", "accepted"),
-    (("postgres",), "SELECT user FROM orders", "sql_syntax"),  # the database would tell its role
+    (("postgres",), "SELECT user FROM orders", "sql_syntax"),  # to the database it is the role
     (("sqlite",), "SELECT user.id FROM orders AS user", "accepted"),
     (BOTH, "SELECT secret FROM orders", "column_unknown"),  # hidden: the same answer as for one that does not exist
     (BOTH, "SELECT tenant_id FROM orders", "column_unknown"),  # the column's name in the table is not its name here
