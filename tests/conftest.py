@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ RUN = pytest.StashKey[servers.Run]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """The run begins in the controller, which outlives every worker; workers are told its folder."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is in the background so, and children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     told = getattr(config, "workerinput", None)
     config.stash[RUN] = servers.Run(Path(told["rowseal_run"])) if told else servers.Run.begin()
 
