@@ -198,7 +198,7 @@ def test_a_refusal_points_at_the_construct() -> None:
         ("postgres", 'SELECT "Amount" FROM orders', 'write `"amount"`'),
         ("postgres", 'SELECT id FROM orders WHERE region = "EU"', "`'EU'`"),
         ("sqlite", 'SELECT id FROM orders WHERE region = "EU"', "`'EU'`"),
-        ("postgres", "SELECT nothing FROM orders", "use the fields"),
+        ("postgres", "SELECT absent FROM orders", "use the fields"),
         ("postgres", "SHOW TABLES", "the list of datasets"),
         ("sqlite", "PRAGMA table_info(orders)", "the list of datasets"),
         ("sqlite", "EXPLAIN SELECT 1", "send the SELECT alone"),

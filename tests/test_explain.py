@@ -165,7 +165,7 @@ def test_a_guard_that_must_run_first_is_said_to_be_fenced(opened: Open, key: ec.
 
 def test_explain_refuses_what_a_query_would_be_refused(opened: Open, key: ec.EllipticCurvePrivateKey) -> None:
     access = opened().verify(token(key, {}, ["open"]))
-    for sql, code in (("SELECT * FROM closed", "dataset_unknown"), ("SELECT * FROM nothing", "dataset_unknown"), ("DROP TABLE open", "sql_not_one_select")):
+    for sql, code in (("SELECT * FROM closed", "dataset_unknown"), ("SELECT * FROM absent", "dataset_unknown"), ("DROP TABLE open", "sql_not_one_select")):
         with pytest.raises(errors.Refused) as caught:
             access.explain(sql)
         assert caught.value.code == code

@@ -171,12 +171,12 @@ def test_what_an_app_itself_refuses_is_in_the_audit_once_with_its_bearer(front: 
         raise QueryRefused("request_malformed")
 
     def of_the_access(scope: Scope) -> None:
-        access_of(scope).secure("SELECT nothing FROM orders")
+        access_of(scope).secure("SELECT absent FROM orders")
 
     def the_first_of_two(scope: Scope) -> None:
         access = access_of(scope)
         try:
-            access.secure("SELECT nothing FROM orders")
+            access.secure("SELECT absent FROM orders")
         except QueryRefused as first:
             try:
                 access.secure("SELECT 1; SELECT 2")

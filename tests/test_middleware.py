@@ -546,7 +546,7 @@ def test_a_framework_that_answers_500_by_itself_answers_with_the_refusal(front: 
     async def django(scope: Scope, receive: Receive, send: Send) -> None:
         body = (await receive())["body"]
         with contextlib.suppress(QueryRefused):
-            await access_of(scope).aexecute("SELECT nothing FROM orders")
+            await access_of(scope).aexecute("SELECT absent FROM orders")
         if body:
             await access_of(scope).aexecute(body.decode())
         await send({"type": "http.response.start", "status": 500, "headers": []})
@@ -561,7 +561,7 @@ def test_a_framework_that_answers_500_by_itself_answers_with_the_refusal(front: 
 def test_an_answer_that_the_app_makes_of_a_refusal_is_the_apps(front: Front) -> None:
     async def lenient(request: Request) -> Response:
         try:
-            await access_of(request).aexecute("SELECT nothing FROM orders")
+            await access_of(request).aexecute("SELECT absent FROM orders")
         except QueryRefused as refusal:
             return PlainTextResponse(refusal.code, status_code=422)
         raise AssertionError

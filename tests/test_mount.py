@@ -183,7 +183,7 @@ def test_without_a_token_nobody_gets_in(mounted: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("sql", "status", "code"),
-    [("SELECT name FROM customers", 403, "dataset_unknown"), ("SELECT nothing FROM orders", 400, "column_unknown"), ("", 400, "sql_empty")],
+    [("SELECT name FROM customers", 403, "dataset_unknown"), ("SELECT absent FROM orders", 400, "column_unknown"), ("", 400, "sql_empty")],
 )
 def test_a_refusal_out_of_the_handler_is_the_answer(mounted: httpx.Client, place: Path, sql: str, status: int, code: str) -> None:
     answer = mounted.post("/query", json={"sql": sql}, headers=bearer(place, 1))

@@ -284,7 +284,7 @@ ATTACKS = [
     ("SELECT :g1_0 FROM things", "parameter_missing"),
     ("", "sql_empty"),
     ("SELECT 1 /*! UNION SELECT word FROM secrets */", None),
-    ("SELECT nothing FROM things", "column_unknown"),
+    ("SELECT absent FROM things", "column_unknown"),
 ]
 
 
