@@ -24,7 +24,7 @@ import servers
 from databases import libpq
 from oracle import Outcome, bag, outcome_of
 from policies import draft, policy
-from rowseal.catalog.document import read
+from rowseal.catalog.reading import read
 from rowseal.catalog.reflection import Column
 from rowseal.catalog.resolve import Backing, check_names, resolve
 from rowseal.catalog.text import Findings

@@ -18,7 +18,7 @@ import pytest
 
 from docs import json_schema
 from rowseal import cli
-from rowseal.catalog import document
+from rowseal.catalog import reading
 from rowseal.catalog.text import Findings, parse
 from rowseal.configuration import load
 from rowseal.errors import Misconfigured
@@ -53,7 +53,7 @@ def loads(plain: Any) -> bool:
 
 def read(text: str) -> bool:
     try:
-        document.read(text, Findings("f"), AsWritten())
+        reading.read(text, Findings("f"), AsWritten())
     except Misconfigured:
         return False
     return True

@@ -1,34 +1,28 @@
-"""The shape of datasets.yaml as models, and what is wrong with a file of another shape, in words and with positions.
-
-What the file says about the database and its own datasets is checked in `rowseal.configuration`.
-"""
+"""The shape of datasets.yaml as models. `reading` says what is wrong with a file of another shape."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rowseal.catalog import FieldType
-from rowseal.catalog.scalars import Count, Duration, JoinType, Leeway, Name, Size, Text, Version, kind_of
-from rowseal.catalog.text import Findings, nearest, parse
-from rowseal.errors import Misconfigured, Problem
+from rowseal.catalog.scalars import Count, Duration, JoinType, Leeway, Name, Size, Text, Version
 from rowseal.filters import FlatFilters, Operator
 
 __all__ = [
     "ConnectionEntry",
     "DatasetEntry",
     "Document",
+    "EngineEntry",
     "FieldEntry",
+    "FunctionsEntry",
     "GuardEntry",
     "JoinEntry",
     "KeyEntry",
     "LimitsEntry",
     "SecureFilterEntry",
     "TokensEntry",
-    "read",
 ]
 
 
@@ -279,81 +273,3 @@ class Document(_Entry):
     """Functions on top of the database's built-in list of harmless ones."""
     engine: EngineEntry = EngineEntry()
     """What the operator says in writing about the database. With `connections` it is said there."""
-
-
-# The last name on the way to a mapping says which keys it may have.
-_MODELS: Final[Mapping[str, type[_Entry]]] = {
-    "": Document,
-    "connections": ConnectionEntry,
-    "tokens": TokensEntry,
-    "keys": KeyEntry,
-    "datasets": DatasetEntry,
-    "fields": FieldEntry,
-    "joins": JoinEntry,
-    "secure_filters": SecureFilterEntry,
-    "guards": GuardEntry,
-    "limits": LimitsEntry,
-    "functions": FunctionsEntry,
-    "engine": EngineEntry,
-}
-_NOT_YET: Final[Mapping[tuple[str, str], str]] = {
-    ("keys", "jwks_url"): "save the key set in a file and write `jwks_file:`",
-    ("keys", "directory"): "write one entry with `public_key_file:` for each key",
-    ("keys", "not_before"): "add the key when it shall begin to hold",
-    ("keys", "retire_at"): "remove the key when it shall end",
-    ("keys", "allow_symmetric"): "sign with an ES256, RS256 or EdDSA key pair",
-}
-
-
-def _explain(error: ErrorDetails) -> str:
-    """pydantic's error in our words. INVARIANT: no value of the file is quoted, because any of them may be a secret in the wrong place."""
-    expected = {
-        "bool_type": "must be true or false",
-        "list_type": "must be a list",
-        "dict_type": "must be a mapping",
-        "model_type": "must be a mapping",
-        "too_short": "must have at least one entry",
-    }.get(error["type"])
-    match error["type"]:
-        case "rowseal":
-            return str(error["ctx"]["message"])
-        case "missing":
-            return f"is missing; write `{error['loc'][-1]}:` here"
-        case "enum" | "literal_error":
-            return f"must be one of {error['ctx']['expected']}".replace("'", "`")
-        case "too_short":
-            return str(expected)
-    return f"{expected}, not {kind_of(error['input'])}" if expected else "has a wrong type or value"
-
-
-def _check(plain: Any, findings: Findings) -> Document | None:
-    try:
-        return Document.model_validate(plain)
-    except ValidationError as invalid:
-        errors = invalid.errors(include_url=False)
-    for error in errors:
-        path, at_key = error["loc"], error["loc"][-1:] == ("[key]",)
-        path = path[:-1] if at_key else path
-        # What could not be read at all was reported where it was read, and stands here as None.
-        if any(path[:length] in findings.paths for length in range(len(path) + 1)):
-            continue
-        if error["type"] != "extra_forbidden":
-            findings.add(path, _explain(error), at_key=at_key)
-            continue
-        key = str(path[-1])
-        # under `connections` names of the file's own stand between
-        container = "connections" if path[0] == "connections" else next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
-        cure = _NOT_YET.get((container, key))
-        known = [each.alias or name for name, each in _MODELS[container].model_fields.items()]
-        message = f"is not supported yet; {cure}" if cure else f"is no known key{nearest(key, known) or '; known here: ' + ', '.join(known)}"
-        findings.add(path, message, at_key=True)
-    return None
-
-
-def read(text: str, findings: Findings, environ: Mapping[str, str]) -> Document:
-    """The document of the file's text; marks and problems go to `findings`. Raises Misconfigured with every problem of text and shape."""
-    document = _check(parse(text, findings, environ), findings)
-    findings.stop()
-    if document is None:  # a shape that pydantic refuses has at least one problem; should it ever not, nothing is loaded all the same
-        raise Misconfigured([Problem(findings.file, 1, 1, "", "has a shape that is not understood")])
-    return document

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import make_url
 
 from rowseal.catalog import Catalog
-from rowseal.catalog.document import read
 from rowseal.catalog.examine import Examined, examine
+from rowseal.catalog.reading import read
 from rowseal.catalog.reflection import Unreachable
 from rowseal.catalog.text import Findings, nearest
 from rowseal.cli.risks import RISKS, Risk, Seen, risks

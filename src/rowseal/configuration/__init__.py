@@ -19,8 +19,9 @@ from typing import Any, Final
 from rowseal.catalog import Catalog, FunctionRules, Limits
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.connections import Address, addresses, members
-from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry, read
+from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry
 from rowseal.catalog.names import ascii_lower
+from rowseal.catalog.reading import read
 from rowseal.catalog.reflection import Reflection, Unreachable, reflect
 from rowseal.catalog.resolve import Backing, check_ids, check_names, resolve
 from rowseal.catalog.text import Findings, nearest
