@@ -72,7 +72,8 @@ _TYPES: Final = {
     **{kind.oid: _NAMED_TYPES.get(kind.name, "string") for kind in psycopg.adapters.types},
 }
 
-# What PostgreSQL finds before it looks at a row, so that telling it tells of no row: what is wrong, and what to write.
+# What PostgreSQL finds in the statement, before it looks at a row (a comparison of arrays may find it later, behind the fence, in permitted rows):
+# what is wrong, and what to write.
 _TYPES_DIFFER: Final = (
     "a function, an operator or a parameter has a type that it does not take",
     "write the type: `CAST(name AS TEXT)`, `CAST(:from_day AS DATE)`",
