@@ -23,7 +23,7 @@ check: $(READY) ## format, lint, types, layers and the fast tests: two minutes o
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n auto -m "not slow and not postgres"
+	$(BIN)/python -m pytest -n auto -m "not slow and not server"
 
 test: $(READY) ## every test on every database that can be started here
 	$(BIN)/python -m pytest -n auto

@@ -7,11 +7,12 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import servers
+from databases import DIALECTS, Database
 from oracle import Stage
 
 RUN = pytest.StashKey[servers.Run]()
@@ -23,6 +24,16 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     told = getattr(config, "workerinput", None)
     config.stash[RUN] = servers.Run(Path(told["rowseal_run"])) if told else servers.Run.begin()
+    for dialect in DIALECTS.values():
+        if dialect.server:
+            config.addinivalue_line("markers", f"{dialect.name}: needs a {dialect.title} server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a server of some kind bears the mark `server` too."""
+    for item in items:
+        if any(item.get_closest_marker(dialect.name) for dialect in DIALECTS.values() if dialect.server):
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -40,9 +51,14 @@ def postgres_server(pytestconfig: pytest.Config) -> servers.Server:
     try:
         return pytestconfig.stash[RUN].server()
     except servers.UnavailableError as error:
-        if {"all", "postgres"} & set(os.environ.get("ROWSEAL_REQUIRE", "").replace(",", " ").split()):
-            pytest.fail(f"ROWSEAL_REQUIRE demands PostgreSQL: {error}", pytrace=False)
-        pytest.skip(str(error))
+        _missing("postgres", error)
+
+
+def _missing(dialect: str, error: servers.UnavailableError) -> NoReturn:
+    """Skip the test with the reason, or fail it where `ROWSEAL_REQUIRE` demands this kind of database."""
+    if {"all", dialect} & set(os.environ.get("ROWSEAL_REQUIRE", "").replace(",", " ").split()):
+        pytest.fail(f"ROWSEAL_REQUIRE demands {DIALECTS[dialect].title}: {error}", pytrace=False)
+    pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +76,31 @@ def postgres_url(postgres: servers.Database) -> str:
 
 
 @pytest.fixture(scope="module")
+def private(request: pytest.FixtureRequest) -> Callable[[str, Path], Database]:
+    """Makes an empty database of one kind, in a folder or on the run's server, that is gone after the module."""
+
+    def new(dialect: str, folder: Path) -> Database:
+        try:
+            made = DIALECTS[dialect].new(request.config.stash[RUN], folder)
+        except servers.UnavailableError as error:
+            _missing(dialect, error)
+        request.addfinalizer(made.drop)
+        return made
+
+    return new
+
+
+@pytest.fixture(scope="module")
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
     """The databases that a module asks its questions on, made when first asked for."""
     made: dict[str, Stage] = {}
 
     def get(dialect: str) -> Stage:
         if dialect not in made:
-            database = request.getfixturevalue("postgres") if dialect == "postgres" else None
-            made[dialect] = Stage(dialect, tmp_path_factory.mktemp(f"stage-{dialect}"), database)
+            try:
+                made[dialect] = Stage(dialect, tmp_path_factory.mktemp(f"stage-{dialect}"), request.config.stash[RUN])
+            except servers.UnavailableError as error:
+                _missing(dialect, error)
         return made[dialect]
 
     yield get

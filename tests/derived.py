@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from databases import load_sqlite
+from databases.sqlite import load_sqlite
 from world import COMPUTED, Column, Table, Value
 
 __all__ = ["is_derived", "written_out"]

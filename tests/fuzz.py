@@ -1,4 +1,4 @@
-"""Random queries against both oracles: `python -m tests.fuzz 2000 [--seed 7] [--database sqlite|postgres]`, also `make fuzz N=2000`.
+"""Random queries against both oracles: `python -m tests.fuzz 2000 [--seed 7] [--database sqlite]`, also `make fuzz N=2000`.
 
 Prints a line for each bearer and database with how many queries were accepted, refused (by code) and equal to the model, and every
 finding shrunk to its smallest form. Ends with 1 if there is a finding.
@@ -23,13 +23,14 @@ if __name__ == "__main__":  # the modules of the tests import each other by thei
 
 
 import servers
+from databases import DIALECTS
 from oracle import AFTER_SQL, Stage
 from strategies import BEARERS, LITERALS, Choices, Query, shrunk, write
 from world import CONFIGURATION
 
 __all__ = ["Tally", "explore"]
 
-# On SQLite a function of ours may be called by queries: it tells which values reached it.
+# Where the database runs in this process, a function of ours may be called by queries: it tells which values reached it.
 SPIED = {**CONFIGURATION, "functions": {"allow": ["spy"]}}
 
 
@@ -64,7 +65,7 @@ class Finding(AssertionError):
 
 def explore(stage: Stage, bearer: str, count: int, seed: int, *, analyze: bool = False, tick: Callable[[], None] = lambda: None) -> Tally:
     """Ask `count` random queries for `bearer`; `analyze` as for `Stage.set`. Raises `Finding` with the smallest query for which a guarantee did not hold."""
-    configuration = SPIED if stage.dialect == "sqlite" else CONFIGURATION
+    configuration = SPIED if DIALECTS[stage.dialect].spied else CONFIGURATION
     stage.set(BEARERS[bearer], LITERALS, configuration, analyze=analyze)
     tally = Tally()
 
@@ -108,11 +109,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Ask random queries and compare with what the permitted rows give.")
     parser.add_argument("count", type=int, nargs="?", default=1000, help="queries in all (1000)")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run")
-    parser.add_argument("--database", choices=["sqlite", "postgres"], action="append", help="one only; both unless given")
+    parser.add_argument("--database", choices=list(DIALECTS), action="append", help="one only; all unless given")
     options = parser.parse_args()
     seed = random.randrange(2**31) if options.seed is None else options.seed
-    dialects = options.database or ["sqlite", "postgres"]
-    rounds = [(dialect, analyze) for dialect in dialects for analyze in ((False, True) if dialect == "postgres" else (False,))]
+    dialects = options.database or list(DIALECTS)
+    rounds = [(dialect, analyze) for dialect in dialects for analyze in DIALECTS[dialect].plans]
     each = max(1, options.count // (len(BEARERS) * len(rounds)))
     print(f"seed {seed}, {each} queries for each of {len(BEARERS)} bearers on {' and '.join(dialects)}")
     logging.getLogger("rowseal").setLevel(logging.CRITICAL)  # a failing query is no news here
@@ -121,7 +122,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="rowseal-fuzz-") as folder:
             for dialect in dialects:
-                stage = Stage(dialect, Path(folder) / dialect, run.server().new_database() if dialect == "postgres" else None)
+                stage = Stage(dialect, Path(folder) / dialect, run)
                 for bearer in BEARERS:
                     for analyze in [analyze for each_dialect, analyze in rounds if each_dialect == dialect]:
                         findings += _report(stage, bearer, each, seed, analyze=analyze)

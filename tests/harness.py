@@ -2,7 +2,7 @@
 
 A heading names a case. A fenced block is `yaml grant` (inherited by deeper and later headings until the next one of its level),
 `yaml config` (laid over the world's configuration, inherited likewise), `sql ask`, `json params`, `text columns`, and `rows` or
-`refused`. A heading that ends in "(SQLite only)" or "(PostgreSQL only)" speaks of that database alone, with all below it.
+`refused`. A heading that ends in a mark like "(SQLite only)" or "(not PostgreSQL)" speaks of these databases, with all below it.
 
 `python -m tests.harness` rewrites every `rows` block from the *model*, never from the product: run it, then read the difference.
 """
@@ -22,13 +22,12 @@ from typing import Any, Final
 import sqlglot
 import yaml
 
+from databases import DIALECTS, marked
 from world import CONFIGURATION, Bearer
 
 __all__ = ["CASES", "Case", "cases", "ordered", "shown"]
 
 CASES: Final = Path(__file__).resolve().parent / "cases"
-DIALECTS: Final = ("sqlite", "postgres")
-_ONLY: Final = {"(SQLite only)": ("sqlite",), "(PostgreSQL only)": ("postgres",)}
 _HEADING = re.compile(r"^(#+) (.+)$")
 _FENCE = re.compile(r"^```(\w+)?(?: (\w+))?$")
 _KINDS: Final = frozenset({"grant", "config", "ask", "params", "columns", "rows", "refused"})
@@ -104,8 +103,10 @@ def _sections(path: Path) -> Iterator[_Section]:
             if section is not None:
                 yield section
             title = heading[2]
-            only = next((dialects for mark, dialects in _ONLY.items() if title.endswith(mark)), DIALECTS)
-            section = _Section(len(heading[1]), title, number, only)
+            try:
+                section = _Section(len(heading[1]), title, number, marked(title))
+            except KeyError as unknown:
+                raise MalformedCaseError(f"{path.name}:{number}: {unknown} is no database that is tested") from None
         elif line.startswith("```"):
             opened = _FENCE.match(line)
             kind = opened and (opened[2] or opened[1])
@@ -130,7 +131,7 @@ def _case(path: Path, trail: list[_Section]) -> Case:
         raise MalformedCaseError(f"{where}: write `rows` or `refused`, and only one of them")
     grant: str | None = None
     configuration: dict[str, Any] = dict(CONFIGURATION)
-    dialects = DIALECTS
+    dialects = tuple(DIALECTS)
     for outer in trail:
         if "grant" in outer.blocks:
             grant = outer.blocks["grant"][1]
@@ -169,7 +170,7 @@ def _bearer(grant: Any, where: str) -> Bearer:
 def ordered(sql: str, dialect: str) -> bool:
     """Whether the rows of the answer stand in an order that the query itself asks for."""
     try:
-        return bool(sqlglot.parse_one(sql, dialect=dialect).args.get("order"))
+        return bool(sqlglot.parse_one(sql, dialect=DIALECTS[dialect].grammar).args.get("order"))
     except (sqlglot.errors.SqlglotError, RecursionError):  # the parser in pure Python gives up on what the compiled one still reads
         return False
 
@@ -217,14 +218,13 @@ def _rewrite(path: Path, answers: Mapping[int, tuple[str, ...]]) -> None:
 def main() -> int:
     """Refresh every `rows` block from the model, and report where a model refuses or the databases differ."""
     import servers
-    from databases import PostgresModel, SqliteModel
     from model import literals, permission, plant, visible
     from world import TABLES
 
     run = servers.Run.begin()
     trouble = 0
     try:
-        database = run.server().new_database()
+        databases = {name: dialect.new(run, run.folder / name) for name, dialect in DIALECTS.items()}
         fresh: dict[str, dict[int, tuple[str, ...]]] = {}
         for case in cases():
             if case.rows is None:
@@ -233,7 +233,7 @@ def main() -> int:
             relations = visible(case.configuration, plant(case.configuration, TABLES, allowed, literals(case.sql)), allowed)
             found = {}
             for dialect in case.dialects:
-                model = SqliteModel(relations) if dialect == "sqlite" else PostgresModel(database.owner_url, relations)
+                model = databases[dialect].model(relations)
                 try:
                     rows = shown(model.ask(case.sql, case.params)[1])
                     found[dialect] = rows if ordered(case.sql, dialect) else tuple(sorted(rows))

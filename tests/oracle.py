@@ -6,24 +6,23 @@ G6: a refusal ran no SQL. G10: no refusal says anything that stands in a forbidd
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import psycopg
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 import servers
-from databases import Answer, PostgresModel, SqliteModel, fill_postgres, fill_sqlite
+from databases import DIALECTS, Answer, Model
+from databases.spies import spying
 from model import permission, plant, twin, visible
 from rowseal import errors
 from rowseal.gate import Gate
-from world import CONFIGURATION, TABLES, VIEWS, Bearer, Table, configuration_file, token
+from world import CONFIGURATION, TABLES, VIEWS, Bearer, configuration_file, token
 
 __all__ = ["Judgement", "Outcome", "Stage", "outcome_of", "watched"]
 
@@ -63,28 +62,6 @@ def bag(rows: Sequence[Sequence[Any]], *, ordered: bool) -> list[str]:
 
 
 @contextmanager
-def spying() -> Iterator[set[Any]]:
-    """Every value that an engine on SQLite meanwhile hands to `spy`, a function that gives back what it gets."""
-    _HEARD.clear()
-    yield _HEARD
-
-
-_HEARD: Final[set[Any]] = set()
-
-
-def _spy(value: Any) -> Any:
-    _HEARD.add(value)
-    return value
-
-
-@event.listens_for(Engine, "connect")
-def _install_spy(connection: Any, _record: Any) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        # Not through the connection: the engine's own kind of it takes no functions.
-        sqlite3.Connection.create_function(connection, "spy", 1, _spy)
-
-
-@contextmanager
 def watched() -> Iterator[list[str]]:
     """Every statement that any SQLAlchemy engine sends meanwhile."""
     sent: list[str] = []
@@ -121,32 +98,26 @@ class Judgement:
     problems: tuple[str, ...]
 
 
-class Model(Protocol):
-    def ask(self, sql: str, params: Mapping[str, Any]) -> Answer: ...
-
-    def close(self) -> None: ...
-
-
 class Stage:
     """Databases `full` and `twin` with their gates, and V, on one kind of database, set for one bearer at a time."""
 
-    def __init__(self, dialect: str, folder: Path, database: servers.Database | None = None) -> None:
+    def __init__(self, dialect: str, folder: Path, run: servers.Run) -> None:
+        """Raises `servers.UnavailableError` where that kind of database cannot be had."""
         self.dialect = dialect
         self._folder = folder
         self._gates: dict[tuple[str, str], Gate] = {}
         self._set: tuple[Any, ...] | None = None
         self._exit = ExitStack()
         self._model: Model | None = None
-        self._postgres: dict[str, servers.Database] = {}
-        if database is not None:
-            for variant in ("full", "twin", "model"):
-                self._postgres[variant] = database.another()
-                self._exit.callback(self._postgres[variant].drop)
+        self._databases = {}
+        for variant in ("full", "twin", "model"):
+            self._databases[variant] = DIALECTS[dialect].new(run, folder / variant)
+            self._exit.callback(self._databases[variant].drop)
 
     def set(self, bearer: Bearer, planted: Sequence[int | Decimal | str], configuration: Mapping[str, Any] = CONFIGURATION, *, analyze: bool = False) -> None:
         """Fill the databases for `bearer`: a forbidden row for every member of `planted`, and the twin's other forbidden rows.
 
-        `analyze` gives PostgreSQL's planner statistics, and with them other plans.
+        `analyze` gives the planner statistics, and with them other plans.
         """
         wanted = (repr(bearer), repr(configuration), tuple(planted), analyze)
         if wanted == self._set:
@@ -159,11 +130,11 @@ class Stage:
         relations = visible(configuration, full, allowed)
         if [relation.rows for relation in relations] != [relation.rows for relation in visible(configuration, other, permission(configuration, other, bearer))]:
             raise AssertionError("the twin differs in permitted rows: the oracle itself is wrong")
-        self._fill("full", full, analyze=analyze)
-        self._fill("twin", other, analyze=analyze)
+        self._databases["full"].fill(full, VIEWS, analyze=analyze)
+        self._databases["twin"].fill(other, VIEWS, analyze=analyze)
         if self._model is not None:
             self._model.close()
-        self._model = SqliteModel(relations) if self.dialect == "sqlite" else PostgresModel(self._postgres["model"].owner_url, relations)
+        self._model = self._databases["model"].model(relations)
         self._bearer, self._configuration = bearer, configuration
         self._set = wanted
 
@@ -173,7 +144,7 @@ class Stage:
         if key not in self._gates:
             folder = self._folder / f"{variant}-{len(self._gates)}"
             folder.mkdir(parents=True)
-            gate = Gate.from_yaml(configuration_file(folder, self._url(variant), self._configuration))
+            gate = Gate.from_yaml(configuration_file(folder, self._databases[variant].url, self._configuration))
             self._exit.callback(gate.close)
             self._gates[key] = gate
         return self._gates[key]
@@ -184,7 +155,7 @@ class Stage:
             raise AssertionError("set a bearer first")
         try:
             return self._model.ask(sql, params)
-        except (sqlite3.Error, psycopg.Error, OverflowError):
+        except DIALECTS[self.dialect].errors:
             return None
 
     def judge(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, ordered: bool = False) -> Judgement:
@@ -211,13 +182,3 @@ class Stage:
         if self._model is not None:
             self._model.close()
         self._exit.close()
-
-    def _url(self, variant: str) -> str:
-        return f"sqlite:///{self._folder / variant}.db" if self.dialect == "sqlite" else self._postgres[variant].reader_url
-
-    def _fill(self, variant: str, tables: Sequence[Table], *, analyze: bool) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if self.dialect == "sqlite":
-            fill_sqlite(self._folder / f"{variant}.db", tables, VIEWS)
-        else:
-            fill_postgres(self._postgres[variant].owner_url, tables, VIEWS, analyze=analyze)

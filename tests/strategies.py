@@ -8,11 +8,13 @@ the simplest: a failing query is made small by making its list small.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, TypeVar
 
+from databases import DIALECTS, Speech
 from world import CONFIGURATION, TABLES, Bearer
 
 __all__ = ["BEARERS", "LITERALS", "Choices", "Query", "shrunk", "write"]
@@ -23,6 +25,8 @@ Columns: TypeAlias = tuple[tuple[str, str], ...]  # names and types: number or t
 NUMBERS: Final = (1, 2, 100, 107, 10, 500, 45, 999, 7, Decimal("888.75"))
 TEXTS: Final = ("EU", "paid", "10", "x", "it's", "login", "50%", "a")
 RISKY: Final = frozenset({"score", "weight", "code", "payload"})  # columns whose forbidden values fail most easily
+_BLANK: Final = re.compile(r"\{(number|text|#|'|code|payload)\}")
+_WANTED: Final = ("code", "payload")
 # What the databases hold in forbidden rows: everything that a query may write out.
 LITERALS: Final = (*NUMBERS, *TEXTS)
 
@@ -121,7 +125,7 @@ class _Writer:
     """
 
     choices: Choices
-    dialect: str
+    speech: Speech
     calm: bool
     fallible: bool = False
     ctes: list[tuple[str, Columns]] = field(default_factory=list)
@@ -160,8 +164,8 @@ class _Writer:
     def with_clause(self, depth: int) -> str:
         parts, taken = [], set[str]()
         for _ in range(self.number(1, 2)):
-            name = self.one([each for each in ("w", "v", "orders", "customers", '"Orders"', "ORDER_ITEMS") if _folded(each, self.dialect) not in taken])
-            taken.add(_folded(name, self.dialect))
+            name = self.one([each for each in ("w", "v", "orders", "customers", '"Orders"', "ORDER_ITEMS") if self.speech.folded(each) not in taken])
+            taken.add(self.speech.folded(name))
             sql, columns = self.query(depth, ())
             names = ""
             if self.chance(20):
@@ -169,13 +173,13 @@ class _Writer:
                 names = f"({', '.join(column for column, _ in columns)})"
             hint = self.one(("", "", "", "MATERIALIZED ", "NOT MATERIALIZED "))
             parts.append((name, columns, f"{name}{names} AS {hint}({sql})"))
-            self.ctes.append((_folded(name, self.dialect), columns))
+            self.ctes.append((self.speech.folded(name), columns))
         return f"WITH {', '.join(text for _, _, text in parts)} "
 
     def select(self, depth: int, outer: Sequence[Source], kinds: Sequence[str]) -> tuple[str, Columns]:
         text, own = self.from_clause(depth)
-        hidden = {_folded(source.alias, self.dialect) for source in own}
-        scope = [*own, *(source for source in outer if _folded(source.alias, self.dialect) not in hidden)]
+        hidden = {self.speech.folded(source.alias) for source in own}
+        scope = [*own, *(source for source in outer if self.speech.folded(source.alias) not in hidden)]
         where = f" WHERE {self.predicate(depth, scope)}" if self.chance(60) else ""
         columns = tuple((f"c{next(self.numbered)}", kind) for kind in kinds)
         tail = ""
@@ -218,15 +222,16 @@ class _Writer:
                 continue
             same = self.one(("number", "number", "text"))
             condition = f"{self.column(left, same, bare=False)} = {self.column(own[-1:], same, bare=False)}"
-            if kind == "FULL JOIN" and condition.count(".") < 2:
-                kind = "LEFT JOIN"  # PostgreSQL joins fully on columns of both sides only
-            if kind != "FULL JOIN" and self.chance(30):
+            anything = "full join on anything" in self.speech.features
+            if kind == "FULL JOIN" and condition.count(".") < 2 and not anything:
+                kind = "LEFT JOIN"  # some join fully on columns of both sides only
+            if (kind != "FULL JOIN" or anything) and self.chance(30):
                 condition += f" AND {self.predicate(max(depth - 1, 0), own)}"
             text += f" {kind} {right} ON {condition}"
         return text, own
 
     def source(self, depth: int, own: list[Source]) -> str:
-        taken = {_folded(source.alias, self.dialect) for source in own}
+        taken = {self.speech.folded(source.alias) for source in own}
         choice = self.one(("table", "table", "table", "cte", "derived"))
         if choice == "derived" and depth > 0:
             inner: list[Source] = []
@@ -249,11 +254,9 @@ class _Writer:
                 columns = hidden[-1]
                 text = name
             else:
-                schema = "main" if self.dialect == "sqlite" else "public"
-                spelled = [name, name.upper(), f'"{name}"', *([f"[{name}]", f'"{name.upper()}"'] if self.dialect == "sqlite" else [])]
-                text = f"{schema}.{name}" if hidden or self.chance(10) else self.one(spelled)
-        aliases = [each for each in ("a", "b", "c", "d", "orders", "customers", '"A b"') if _folded(each, self.dialect) not in taken]
-        if name is None or _folded(name, self.dialect) in taken or not self.chance(20):
+                text = f"{self.speech.schema}.{name}" if hidden or self.chance(10) else self.one(self.speech.spelled(name))
+        aliases = [each for each in ("a", "b", "c", "d", "orders", "customers", '"A b"') if self.speech.folded(each) not in taken]
+        if name is None or self.speech.folded(name) in taken or not self.chance(20):
             name = self.one(aliases)
             text += f" AS {name}"
         own.append(Source(name, columns))
@@ -277,7 +280,7 @@ class _Writer:
     def operand(self, kind: str) -> str:
         """What a column is compared with: a literal, one cast to a float, or a parameter."""
         if kind == "number" and self.chance(30 if self.calm else 10):
-            return f"CAST({self.literal('number')} AS {'REAL' if self.dialect == 'sqlite' else 'DOUBLE PRECISION'})"
+            return f"CAST({self.literal('number')} AS {self.speech.real})"
         if self.chance(10):
             name = f"p{len(self.params)}"
             value = self.one(NUMBERS if kind == "number" else TEXTS)
@@ -286,23 +289,13 @@ class _Writer:
         return self.literal(kind)
 
     def expression(self, depth: int, scope: Sequence[Source], kind: str) -> str:
-        if self.calm and self.dialect == "postgres":
-            shape = self.one(("column", "column", "literal", "scalar"))  # there, hardly any function is harmless
-        else:
-            shape = self.one(("column", "column", "column", "literal", "coalesce", "case", "function", "scalar", "fails"))
-        match shape:
+        match self.one(("column", "column", "column", "literal", "case", "function", "function", "scalar", "fails")):
             case "literal":
                 return self.literal(kind)
-            case "coalesce":
-                return f"COALESCE({self.column(scope, kind)}, {self.literal(kind)})"
-            case "case":
+            case "case" if not self.calm:
                 return f"CASE WHEN {self.predicate(0, scope)} THEN {self.column(scope, kind)} ELSE {self.literal(kind)} END"
-            case "function" if kind == "number":
-                return self.one((f"LENGTH({self.column(scope, 'text')})", f"({self.column(scope, 'number')} * 2)", f"-{self.column(scope, 'number')}"))
             case "function":
-                text = self.column(scope, "text")
-                own = f"printf('%s-%d', {text}, LENGTH({text}))" if self.dialect == "sqlite" else f"LPAD({text}, 4, '.')"
-                return self.one((f"UPPER({text})", f"({text} || '-' || {self.column(scope, 'text')})", f"REPLACE({text}, 'EU', 'U')", own))
+                return self.template((self.speech.calm if self.calm else self.speech.ordinary)[kind], scope, kind)
             case "scalar" if depth > 0:
                 return self.scalar(depth - 1, scope, kind)
             case "fails":
@@ -310,10 +303,24 @@ class _Writer:
             case _:
                 return self.column(scope, kind)
 
+    def template(self, templates: Sequence[str], scope: Sequence[Source], kind: str) -> str:
+        """One of the templates with its blanks filled in from `scope`; a column where none fits."""
+        fitting = [each for each in templates if all(self.named(scope, name) for name in _WANTED if f"{{{name}}}" in each)]
+        return _BLANK.sub(lambda blank: self.blank(blank[1], scope), self.one(fitting)) if fitting else self.column(scope, kind)
+
+    def blank(self, name: str, scope: Sequence[Source]) -> str:
+        match name:
+            case "number" | "text":
+                return self.column(scope, name)
+            case "#" | "'":
+                return self.literal("number" if name == "#" else "text")
+            case _:
+                return self.one(self.named(scope, name))
+
     def scalar(self, depth: int, scope: Sequence[Source], kind: str) -> str:
         text, own = self.from_clause(depth)
-        hidden = {_folded(source.alias, self.dialect) for source in own}
-        visible = [*own, *(source for source in scope if _folded(source.alias, self.dialect) not in hidden)]
+        hidden = {self.speech.folded(source.alias) for source in own}
+        visible = [*own, *(source for source in scope if self.speech.folded(source.alias) not in hidden)]
         where = f" WHERE {self.predicate(depth, visible)}" if self.chance(80) else ""
         return f"(SELECT {self.aggregate(own, kind)} FROM {text}{where})"
 
@@ -322,22 +329,7 @@ class _Writer:
         if self.calm:
             return self.column(scope, kind)
         self.fallible = True
-        number = self.column(scope, "number")
-        codes, payloads = self.named(scope, "code"), self.named(scope, "payload")
-        if kind == "number":
-            choices = [f"(10 / ({number} - {self.literal('number')}))", f"ABS({number})", f"({number} + {number} * 1000)"]
-            choices += [f"CAST({code} AS INTEGER)" for code in codes]
-            if self.dialect == "sqlite":
-                choices.append(f"spy({number})")
-        else:
-            text = self.column(scope, "text")
-            choices = [f"SUBSTR({text}, 1, CAST({code} AS INTEGER))" for code in codes]
-            choices += [f"json_extract({payload}, '$.k')" if self.dialect == "sqlite" else f"(CAST({payload} AS jsonb) ->> 'k')" for payload in payloads]
-            if self.dialect == "sqlite":
-                choices.append(f"spy({text})")
-            elif not choices:
-                choices.append(f"CAST(10 / LENGTH({text}) AS VARCHAR)")
-        return self.one(choices)
+        return self.template(self.speech.failing[kind], scope, kind)
 
     def named(self, scope: Sequence[Source], name: str) -> list[str]:
         """The columns of this name: they hold what a failing expression wants, in permitted rows."""
@@ -345,24 +337,8 @@ class _Writer:
 
     def aggregate(self, own: Sequence[Source], kind: str) -> str:
         # Only columns of its own query: an aggregate over outer columns alone would belong to the outer query.
-        if kind == "text":
-            column = self.column(own, "text")
-            together = f"GROUP_CONCAT(DISTINCT {column})" if self.dialect == "sqlite" else f"STRING_AGG({column}, ',' ORDER BY {column} DESC)"
-            text = self.one((f"MIN({column})", f"MAX({column})", f"LENGTH({together})" if self.dialect == "sqlite" else together))
-        else:
-            column = self.column(own, "number")
-            text = self.one(
-                (
-                    "COUNT(*)",
-                    f"SUM({column})",
-                    f"MAX({column})",
-                    f"MIN({column})",
-                    f"COUNT(DISTINCT {self.column(own, 'text')})",
-                    f"COUNT({column})",
-                    f"MAX({self.failing(own, 'number')})" if self.chance(20) else "COUNT(*)",
-                )
-            )
-        return f"{text} FILTER (WHERE {self.predicate(0, own)})" if self.chance(20) else text
+        text = f"MAX({self.failing(own, kind)})" if self.chance(5) else self.template(self.speech.aggregates[kind], own, kind)
+        return f"{text} FILTER (WHERE {self.predicate(0, own)})" if "filter" in self.speech.features and self.chance(20) else text
 
     def window(self, own: Sequence[Source]) -> str:
         partition = f"PARTITION BY {self.column(own, self.one(('text', 'number')))}" if self.chance(60) else ""
@@ -392,8 +368,9 @@ class _Writer:
             case "like":
                 return f"{self.column(scope, 'text')} LIKE {_text(self.one(('%a%', 'EU', 'p%', '1_')))}"
             case "pattern":
-                text = f"{self.column(scope, 'text')} COLLATE NOCASE" if self.dialect == "sqlite" and self.chance(30) else self.column(scope, "text")
-                return f"{text} LIKE {self.column(scope, 'text')} || {_text(self.one(('%', 'a%', '_')))}"
+                if self.speech.patterns and self.chance(30):
+                    return self.template(self.speech.patterns, scope, kind)
+                return f"{self.column(scope, 'text')} LIKE {self.column(scope, 'text')} || {_text(self.one(('%', 'a%', '_')))}"
             case "not":
                 return f"NOT ({column} {self.one(('=', '>='))} {self.literal(kind)})"
             case "both" if depth > 0:
@@ -410,15 +387,9 @@ class _Writer:
                 return f"{column} {self.one(('=', '<>', '<', '>', '<=', '>='))} {self.operand(kind)}"
 
 
-def _folded(name: str, dialect: str) -> str:
-    """The name under which the database looks this one up."""
-    bare = name.strip('"[]')
-    return bare if dialect == "postgres" and name.startswith('"') else bare.lower()
-
-
 def write(choices: Choices, dialect: str) -> Query:
     """The query that these choices make, in this dialect, ready to be asked as written."""
-    writer = _Writer(choices, dialect, calm=choices.below(2) == 1)
+    writer = _Writer(choices, DIALECTS[dialect].speech, calm=choices.below(2) == 1)
     sql, _ = writer.query(2, ())
     return Query(sql, writer.fallible, writer.params)
 

@@ -20,7 +20,7 @@ import pytest
 
 import servers
 from corpora import absent, case_file, case_module
-from databases import libpq
+from databases.postgres import libpq
 from oracle import AFTER_SQL, Outcome, bag, outcome_of
 from rowseal.gate import Gate
 from world import Bearer, configuration_file, token

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from databases import DIALECTS, parameter, parameters
 from harness import Case, MalformedCaseError, cases, ordered, shown
 from model import literals, permission, plant, twin, visible
 from oracle import Stage, outcome_of
@@ -28,8 +29,7 @@ def _planted(case: Case) -> list[Any]:
 def _parameters() -> Iterator[Any]:
     for case in ALL:
         for dialect in case.dialects:
-            marks = [pytest.mark.postgres] if dialect == "postgres" else []
-            yield pytest.param(case, dialect, id=f"{case.id} [{dialect}]", marks=marks)
+            yield parameter(dialect, case, dialect, id=f"{case.id} [{dialect}]")
 
 
 @pytest.mark.parametrize(("case", "dialect"), list(_parameters()))
@@ -57,13 +57,13 @@ def test_case(case: Case, dialect: str, stage: Callable[[str], Stage]) -> None:
 CLOSED = ("salaries", "archive", "v_orders", "no_such_table", "customers")
 
 
-@pytest.mark.parametrize("dialect", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize("dialect", parameters())
 def test_unknown_and_ungranted_tables_get_the_same_words(dialect: str, stage: Callable[[str], Stage]) -> None:
     """G7: put one closed table's name in place of another's, and the refusal is the same text."""
     on = stage(dialect)
     on.set(Bearer(("orders",), {"orders": [[{"field": "tenant_id", "op": "=", "value": 1}]]}), [])
     told = {}
-    for name in (*CLOSED, "sqlite_master" if dialect == "sqlite" else "pg_class"):
+    for name in (*CLOSED, DIALECTS[dialect].catalog):
         judgement = on.judge(f"SELECT o.id FROM orders AS o JOIN {name} AS x ON x.id = o.id")
         assert not judgement.problems
         told[name] = repr(judgement.full.refusal).replace(name, "…")
@@ -169,6 +169,8 @@ def test_literals_are_found_where_they_stand(sql: str, found: list[Any]) -> None
         ("# A\n\n```rows\n1\n```\n", "without an `ask`"),
         ("# A\n\n```python\n1\n```\n", "a fence that is none of"),
         ("# A\n\n```rows\n1\n", "not closed"),
+        ("# A (Oracle only)\n", "no database that is tested"),
+        ("# A (not SQLIte)\n", "no database that is tested"),
     ],
 )
 def test_a_malformed_page_is_refused(text: str, words: str, tmp_path: Path) -> None:

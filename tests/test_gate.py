@@ -22,7 +22,7 @@ import pytest
 import rowseal
 import servers
 from asgi import Front
-from databases import libpq
+from databases.postgres import libpq
 from rowseal import errors
 from rowseal.engine import Database, Stop
 from rowseal.gate import Access, Gate

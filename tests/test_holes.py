@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 import servers
-from databases import libpq
+from databases.postgres import libpq
 from oracle import Outcome, bag, outcome_of
 from policies import draft, policy
 from rowseal.catalog.reading import read

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import servers
-from databases import libpq
+from databases.postgres import libpq
 from policies import policy, secured
 from rowseal.errors import AccessRefused, QueryRefused
 from rowseal.sql.dialects import DIALECTS

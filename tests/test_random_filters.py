@@ -1,4 +1,4 @@
-"""Random secure filters on both databases: the rows that come out are those that the model permits, for every operator and odd value.
+"""Random secure filters on every database: the rows that come out are those that the model permits, for every operator and odd value.
 
 The random queries ask many things under few filters; here few things are asked under many filters.
 """
@@ -14,8 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import servers
-from databases import fill_postgres, fill_sqlite
+from databases import Database, parameters
 from model import permission, plant, visible
 from rowseal.errors import AccessRefused
 from rowseal.gate import Gate
@@ -101,21 +100,15 @@ def _dense() -> tuple[Table, ...]:
 
 
 @pytest.fixture(scope="module")
-def gates(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Gate]]:
+def gates(tmp_path_factory: pytest.TempPathFactory, private: Callable[[str, Path], Database]) -> Iterator[Callable[[str], Gate]]:
     made: dict[str, Gate] = {}
 
     def get(dialect: str) -> Gate:
         if dialect not in made:
             folder: Path = tmp_path_factory.mktemp(dialect)
-            if dialect == "sqlite":
-                fill_sqlite(folder / "world.db", _dense(), VIEWS)
-                url = f"sqlite:///{folder / 'world.db'}"
-            else:
-                database: servers.Database = request.getfixturevalue("postgres").another()
-                request.addfinalizer(database.drop)
-                fill_postgres(database.owner_url, _dense(), VIEWS, analyze=False)
-                url = database.reader_url
-            made[dialect] = Gate.from_yaml(configuration_file(folder, url))
+            database = private(dialect, folder)
+            database.fill(_dense(), VIEWS, analyze=False)
+            made[dialect] = Gate.from_yaml(configuration_file(folder, database.url))
         return made[dialect]
 
     yield get
@@ -124,7 +117,7 @@ def gates(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dialect", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize("dialect", parameters())
 @pytest.mark.parametrize("name", ASKED)
 def test_random_filters_permit_the_rows_that_the_model_permits(name: str, dialect: str, gates: Callable[[str], Gate]) -> None:
     """Every filter of the grammar opens exactly the model's rows, or closes the dataset for a value that its column cannot hold."""

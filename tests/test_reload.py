@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 import servers
 from asgi import ask
-from databases import libpq
+from databases.postgres import libpq
 from rowseal import Gate, GateMiddleware, Signer, errors
 from rowseal.catalog import Dataset
 from rowseal.configuration import load

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import servers
 from asgi import Answer, Front, ask, talk
-from databases import libpq
+from databases.postgres import libpq
 from naive import Binding, NaiveEngine
 from rowseal import Rewrite
 from rowseal.errors import BudgetExceeded, EngineFailed

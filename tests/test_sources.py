@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import servers
-from databases import libpq
+from databases.postgres import libpq
 from oracle import outcome_of
 from rowseal.catalog import Dataset, FunctionRules, Source, Storage
 from rowseal.catalog.reflection import Column, Relation

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 import servers
-from databases import libpq
+from databases.postgres import libpq
 from rowseal.gate import Gate
 from tpch_data import DATASETS, QUERIES, TABLES, TENANT, create, query, rows
 from world import Bearer, configuration_file, token
