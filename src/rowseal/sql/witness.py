@@ -21,7 +21,7 @@ from sqlglot.errors import ErrorLevel
 from rowseal.errors import AccessRefused, OurBug
 from rowseal.policy import Policy, Rows, Shaped
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, GuardedRead, SecuredQuery
-from rowseal.sql.proof import BOUND, GRAMMARS, fail, parsed, prove_guard
+from rowseal.sql.proof import BOUND, READINGS, fail, parsed, prove_guard
 
 __all__ = ["attest"]
 
@@ -33,12 +33,10 @@ class _Writers(threading.local):
 
     def __init__(self) -> None:
         options: dict[str, Any] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
-        self.of = {name: grammar.generator(**options) for name, grammar in GRAMMARS.items()}
+        self.of = {name: reading.grammar.generator(**options) for name, reading in READINGS.items()}
 
 
 _WRITERS: Final = _Writers()
-_FENCED: Final = f'"__g{NUMBER}" AS MATERIALIZED ('  # as the proof has seen it
-_WRITTEN: Final = {"sqlite": r":\1", "postgres": r"%(\1)s"}  # how the parser's writer spells a bind
 
 
 def attest(draft: Draft, policy: Policy) -> SecuredQuery:
@@ -46,12 +44,14 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
     expected: dict[str, Any] = {}
     reads: dict[str, frozenset[tuple[str, str]]] = {}
     heads: list[str] = []
+    guards: list[GuardedRead] = []
     for position, guard in enumerate(draft.guards, 1):
         if guard.number != position:
             fail("guards are not numbered in order")
         rows = _rows(guard, policy)
-        found = prove_guard(guard.text, draft.dialect, Shaped(rows), fenced=draft.fenced)
-        reads |= {f"__g{position}{inside}": tables for inside, tables in found.items()}
+        proven = prove_guard(guard.text, draft.dialect, Shaped(rows), fenced=draft.fenced)
+        reads |= {f"__g{position}{inside}": tables for inside, tables in proven.reads.items()}
+        guards.append(GuardedRead(guard.dataset, proven.fenced))
         expected |= {f"g{position}_{index}": value for index, value in enumerate(rows.values)}
         heads.append(guard.text.replace(NUMBER, str(position)))
     used = _prove_rest(draft)
@@ -70,7 +70,7 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         params=draft.params,
         connection=policy.catalog.connection,
         datasets=tuple(dict.fromkeys(guard.dataset for guard in draft.guards)),
-        guards=tuple(GuardedRead(guard.dataset, fenced=guard.text.startswith(_FENCED)) for guard in draft.guards),
+        guards=tuple(guards),
         reads=reads,
         row_limit=draft.row_limit,
         database=policy.catalog.database,
@@ -133,7 +133,7 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
     # The text means what was checked only if reading and writing it again gives the same text.
     if draft.dialect == "sqlite":
         _keep_column_lists(concerned)
-    if _WRITERS.of[draft.dialect].generate(tree, copy=False) != BOUND.sub(_WRITTEN[draft.dialect], text):
+    if _WRITERS.of[draft.dialect].generate(tree, copy=False) != BOUND.sub(READINGS[draft.dialect].bind, text):
         fail("the statement reads back as another statement")
     for node in nodes:
         node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this

@@ -1,16 +1,8 @@
-"""Could the planner run something of the bearer's that raises, on a row that the guard would have dropped?
-
-A guard that the planner may flatten costs nothing, but its filter then stands beside the bearer's conditions, in whatever order the
-planner likes. That is harmless as long as none of those conditions can raise: *infallible*, for its operand types, on every row.
-Where one can, the guards are fenced (MATERIALIZED), and the bearer's expressions see permitted rows only.
-
-What the planner evaluates after the filter anyway is exempt: the SELECT list, GROUP BY, ORDER BY, windows and the arguments of
-aggregates, of the outermost SELECT. Everything else is exposed, the whole of every nested query included.
-"""
+"""What raises on no row of PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,50 +10,15 @@ from sqlglot import exp
 
 from rowseal.catalog import Storage
 from rowseal.errors import QueryRefused
-from rowseal.sql.admitted import AGGREGATES
-from rowseal.sql.dialects import Dialect
+from rowseal.sql.barrier.inert import COMPARISONS, INERT, PATTERNS, is_plain_pattern
 from rowseal.sql.names import MIXED, Column, Names
 from rowseal.sql.place import position
 
-__all__ = ["needs_fence"]
-
-# Names, constants and conditions: they raise on no row of any database, wherever they stand and whatever they hold.
-_PLAIN: Final = frozenset(
-    {
-        *(exp.From, exp.Table, exp.TableAlias, exp.Join, exp.Where, exp.Group, exp.Order, exp.Ordered, exp.Alias, exp.Identifier, exp.Column, exp.Literal),
-        *(exp.Null, exp.Boolean, exp.Paren, exp.And, exp.Or, exp.Not, exp.Is),
-    }
-)
-# With these the shape of a query: nothing that is computed on a row.
-_INERT: Final = frozenset(
-    {
-        *_PLAIN,
-        *(exp.Select, exp.Union, exp.Except, exp.Intersect, exp.Subquery, exp.With, exp.CTE, exp.Values, exp.Having, exp.Rollup, exp.Cube),
-        *(exp.GroupingSets, exp.Limit, exp.Offset, exp.Fetch, exp.LimitOptions, exp.Distinct, exp.Star, exp.Tuple, exp.Placeholder, exp.Exists),
-        *(exp.Lateral, exp.Window, exp.WindowSpec),
-        *(exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue),
-        *(exp.Count, exp.Min, exp.Max, exp.Filter),
-    }
-)
-_COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In, exp.Any, exp.All)
-
-# SQLite computes with what it gets: division by zero and text that is no number give NULL or zero, overflow gives a float.
-# Not here: abs (raises on -2**63), sum (integer overflow), || and group_concat (too long), JSON (malformed).
-_SQLITE: Final = frozenset(
-    {
-        *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Cast, exp.DataType, exp.DataTypeParam),
-        *(exp.Lower, exp.Upper, exp.Length, exp.Substring, exp.Trim, exp.StrPosition, exp.Round, exp.Typeof, exp.Greatest, exp.Least, exp.Avg),
-        *(exp.Date, exp.TimeToStr, exp.TsOrDsToTimestamp, exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp),
-        *(exp.Sqrt, exp.Pow, exp.Exp, exp.Ln, exp.Replace, exp.Collate, exp.Var),  # REPLACE by what is not longer; the word is a collation
-    }
-)
-_SQLITE_NAMED: Final = frozenset({"total", "date", "julianday", "unixepoch", "strftime", "datetime", "time"})
+__all__ = ["PostgresJudge"]
 
 # PostgreSQL raises for nearly everything; what is left beside comparisons can only go wrong for every row alike.
-_POSTGRES: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
-MAX_PATTERN: Final = 200  # characters; far below SQLITE_LIMIT_LIKE_PATTERN_LENGTH, which counts bytes
+_INFALLIBLE: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
 _SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
-_PATTERNS: Final = (exp.Like, exp.ILike, exp.Glob)
 _SHORT_UNITS: Final = frozenset("SECOND SECONDS MINUTE MINUTES HOUR HOURS DAY DAYS WEEK WEEKS MONTH MONTHS QUARTER YEAR YEARS".split())
 _FORMS: Final = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f")  # as the parser keeps YYYY-MM-DD HH24:MI:SS.US
 _HOLDS_DOUBLES: Final = frozenset({Storage.INTEGER, Storage.FLOAT})
@@ -71,98 +28,29 @@ _CASTABLE: Final = (frozenset({Storage.INTEGER, Storage.DECIMAL}), frozenset({St
 _COMPARABLE: Final = (*_CASTABLE, frozenset({Storage.DATE, Storage.TIMESTAMP, Storage.TIMESTAMPTZ}))
 
 
-def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> bool:
-    """Whether any exposed part of the query could raise. `params` are the values of the bearer's parameters."""
-    judge = _Judge(names, dialect, params)
-    exposed = [node for root in _exposed(tree, dialect) for node in root.walk()]
-    safe = not names.aliased
-    # All of them are judged, whatever the first has shown: some are refused, fenced or not.
-    if dialect.name == "postgres":
-        _alike([names.whatever(node) for node in exposed if isinstance(node, exp.Column)])  # however texts of two collations meet
-        for pair in names.merges:
-            safe &= _alike(pair, _CASTABLE)
-    for node in exposed:
-        safe &= type(node) in _PLAIN or judge.infallible(node)
-    return not safe
-
-
-def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
-    if isinstance(tree, (exp.SetOperation, exp.Subquery)):
-        for part in ("this", "expression"):
-            if (arm := tree.args.get(part)) is not None:
-                yield from _exposed(arm, dialect)
-        if (order := tree.args.get("order")) is not None:
-            yield from _queries_in(order)
-    else:
-        for part in ("from_", "joins", "where"):
-            value = tree.args.get(part)
-            yield from (value if isinstance(value, list) else [value] if value is not None else [])
-        if (having := tree.args.get("having")) is not None:
-            yield from _outside_aggregates(having, dialect)
-        for part in ("expressions", "distinct", "group", "order", "windows"):
-            value = tree.args.get(part)
-            for expression in value if isinstance(value, list) else [value] if value is not None else []:
-                yield from _queries_in(expression)
-    if (with_ := tree.args.get("with_")) is not None:
-        yield with_
-
-
-def _queries_in(expression: exp.Expr) -> Iterator[exp.Expr]:
-    if expression.find(exp.Query) is None:
-        return
-    stack = [expression]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, exp.Query):
-            yield node
-        else:
-            stack.extend(node.iter_expressions())
-
-
-def _outside_aggregates(having: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
-    """What of a HAVING the planner may run before it groups: every part that needs no aggregate, however it takes the condition apart."""
-    stack = [having.this]
-    aggregates = AGGREGATES[dialect.name]
-    while stack:
-        node = stack.pop()
-        if not _has_aggregate(node, dialect):
-            yield node
-        elif type(node) in aggregates or isinstance(node, exp.Anonymous):
-            yield from _queries_in(node)
-        else:
-            stack.extend(node.iter_expressions())
-
-
-def _has_aggregate(expression: exp.Expr, dialect: Dialect) -> bool:
-    """Whether an aggregate stands in the expression itself: one in a sub-query is the sub-query's."""
-    aggregates = AGGREGATES[dialect.name]
-    stack = [expression]
-    while stack:
-        node = stack.pop()
-        if type(node) in aggregates or (isinstance(node, exp.Anonymous) and str(node.this).lower() in aggregates):
-            return True
-        if not isinstance(node, exp.Query):
-            stack.extend(node.iter_expressions())
-    return False
-
-
-class _Judge:
+class PostgresJudge:
     """Judges single nodes; whoever asks walks the tree."""
 
-    def __init__(self, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> None:
+    def __init__(self, names: Names, params: Mapping[str, Any]) -> None:
         self.names = names
-        self.dialect = dialect
         self.params = params
 
+    def meets(self, exposed: list[exp.Expr]) -> bool:
+        """Whether what the query brings together, without an operator that says so, meets without raising. Raises QueryRefused."""
+        _alike([self.names.whatever(node) for node in exposed if isinstance(node, exp.Column)])  # however texts of two collations meet
+        alike = True
+        for pair in self.names.merges:  # every one: some are refused
+            alike &= _alike(pair, _CASTABLE)
+        return alike
+
     def infallible(self, node: exp.Expr) -> bool:
+        """Whether the node itself, whatever is below it, raises on no row. Raises QueryRefused for what no fence helps."""
         kind = type(node)
-        if kind in _PATTERNS:
+        if kind in PATTERNS:
             return self.plain_pattern(node)
-        if self.dialect.name == "sqlite":
-            return kind in _INERT or kind in _SQLITE or kind in _COMPARISONS or (kind is exp.Anonymous and str(node.this).lower() in _SQLITE_NAMED)
         if kind is exp.Subquery:
             return not _is_scalar(node) or self.at_most_one_row(node.this)
-        if kind in _COMPARISONS:
+        if kind in COMPARISONS:
             return self.comparable(node)
         if kind in (exp.Cast, exp.Neg):
             return isinstance(node.this, exp.Literal) or _near_now(node)  # a literal is converted while the statement is parsed, before there are rows
@@ -180,20 +68,15 @@ class _Judge:
             return _short_interval(node.parent) or (node.parent is not None and _near_now(node.parent))
         if kind in (exp.Sum, exp.Avg):
             return isinstance(node.this, exp.Column) and self.names.whatever(node.this).storage is Storage.INTEGER  # numeric ends at 131072 digits
-        return kind in _INERT or kind in _POSTGRES
+        return kind in INERT or kind in _INFALLIBLE
 
     def plain_pattern(self, node: exp.Expr) -> bool:
-        """LIKE raises for a pattern that ends in its escape character, but only on rows that get that far; so only plain literals pass.
-
-        PostgreSQL also raises for a column of a nondeterministic collation, SQLite for a pattern beyond its limit of length.
-        """
+        """PostgreSQL also raises for a column of a nondeterministic collation."""
         pattern = node.args.get("expression")
-        if self.dialect.name == "postgres" and isinstance(pattern, exp.Column) and self.names.whatever(pattern).storage is None:
+        if isinstance(pattern, exp.Column) and self.names.whatever(pattern).storage is None:
             # It may be a constant of a sub-query, which the planner of PostgreSQL 17 tries on statistics.
             raise QueryRefused("construct_refused", "a pattern is a string, a parameter or a column of a dataset", **position(node))
-        if not (isinstance(pattern, exp.Literal) and pattern.args.get("is_string")) or "\\" in pattern.this or len(pattern.this) > MAX_PATTERN:
-            return False
-        return self.dialect.name == "sqlite" or self.names.whatever(node.this).bytewise
+        return is_plain_pattern(node) and self.names.whatever(node.this).bytewise
 
     def comparable(self, node: exp.Expr) -> bool:
         """Whether PostgreSQL compares these without casting what stands in a row: it casts numeric to double precision, which can overflow."""

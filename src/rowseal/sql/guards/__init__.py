@@ -1,0 +1,131 @@
+"""Rows -> the text of a guard: one CTE that reads one dataset and hands on the permitted rows and the declared fields, nothing else.
+
+A guard depends on the policy's *shape* only, so its text is rendered once for all bearers of that shape; values are bound.
+The conditions in a guard cannot raise on any row: plain comparisons, no casts of the column that could fail, no patterns. How each
+database says them stands in a module of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from rowseal.catalog import Bound, Field
+from rowseal.filters import Operator
+from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
+from rowseal.sql import BIND, NUMBER
+from rowseal.sql.dialects import Dialect
+from rowseal.sql.guards import postgres, sqlite
+
+__all__ = ["encoded", "forget", "render"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    """How one database says a condition: `conditions` those that together are one of a filter, `equal` that a parent's field is its child's.
+
+    `conditions` gets the condition, its column as text, and what makes the next bind.
+    """
+
+    conditions: Callable[[Condition, str, Callable[[], str]], Iterator[str]]
+    equal: Callable[[Field, str, Field, str], str]
+
+
+_SPELLINGS: Final[Mapping[str, _Spelling]] = {
+    "sqlite": _Spelling(sqlite.conditions, sqlite.equal),
+    "postgres": _Spelling(postgres.conditions, postgres.equal),
+}
+
+
+def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> str:
+    """The text of the guard for these rows, with NUMBER where its number goes and BIND around the names of its binds.
+
+    `fenced` keeps the planner from mixing the bearer's conditions with the guard's: they then run on permitted rows only.
+    Where a view, a foreign table or a SELECT of the operator is read, as a parent too, the guard is always fenced: their own columns may raise.
+    """
+    return _render(Shaped(rows), dialect, fenced)
+
+
+# INVARIANT: rows that compare equal under `Shaped` have the same text, because a guard's text holds no value.
+@lru_cache(maxsize=4096)
+def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
+    writer, rows = _Writer(dialect), shaped.take()
+    dataset = rows.dataset
+    columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
+    condition = writer.predicate(rows.predicate, "b")
+    opened, closed = dialect.fence if fenced or not _reads_plain_tables(rows) else dialect.plain
+    text = f"{dialect.quote(f'__g{NUMBER}')} AS {opened}SELECT {columns} FROM {writer.relation(rows)} AS b"
+    return f"{text} WHERE {condition}{closed}" if condition else f"{text}{closed}"
+
+
+def forget() -> None:
+    """Let every text go, and with them the datasets that they were written for."""
+    _render.cache_clear()
+
+
+def _reads_plain_tables(rows: Rows) -> bool:
+    parents = [part.parent for part in rows.predicate.parts if isinstance(part, Through)]  # only the configuration adds parents, never inside OR
+    return rows.dataset.relation == "table" and all(map(_reads_plain_tables, parents))
+
+
+def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:
+    """The values of the guard's binds, in order, as the driver takes them: a list becomes one array, or one JSON text."""
+    return tuple(_encoded(value, dialect) for value in rows.values)
+
+
+def _encoded(value: Bound | tuple[Bound, ...], dialect: Dialect) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    return json.dumps(value, ensure_ascii=False) if dialect.lists_are_json else list(value)
+
+
+class _Writer:
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.spelling = _SPELLINGS[dialect.name]
+        self.binds = 0
+        self.parents = 0
+
+    def relation(self, rows: Rows) -> str:
+        dataset = rows.dataset
+        if dataset.source is not None:
+            return f"({dataset.source.text})"
+        return f"{self.dialect.quote(dataset.schema)}.{self.dialect.quote(dataset.table)}"
+
+    def predicate(self, predicate: Predicate, alias: str) -> str:
+        match predicate:
+            case AllOf(parts):
+                return " AND ".join(self.predicate(part, alias) for part in parts)
+            case AnyOf(parts):
+                return "(" + " OR ".join(f"({self.predicate(part, alias)})" for part in parts) + ")"
+            case Through():
+                return self.through(predicate, alias)
+            case Condition():
+                return self.condition(predicate, alias)
+
+    def through(self, through: Through, alias: str) -> str:
+        self.parents += 1
+        parent = f"p{self.parents}"
+        relation = self.relation(through.parent)
+        equal = [self.spelling.equal(theirs, self.column(theirs, parent), own, self.column(own, alias)) for own, theirs in through.on]
+        condition = self.predicate(through.parent.predicate, parent)
+        return f"EXISTS(SELECT 1 FROM {relation} AS {parent} WHERE {' AND '.join([*equal, condition] if condition else equal)})"
+
+    def column(self, field: Field, alias: str) -> str:
+        return f"{alias}.{self.dialect.quote(field.column)}"
+
+    def condition(self, condition: Condition, alias: str) -> str:
+        column = self.column(condition.field, alias)
+        if condition.op is Operator.IS_NULL:
+            return f"{column} IS NULL"
+        if condition.op is Operator.IS_NOT_NULL:
+            return f"NOT {column} IS NULL"
+        return " AND ".join(self.spelling.conditions(condition, column, self.bind))
+
+    def bind(self) -> str:
+        name = f"{BIND}g{NUMBER}_{self.binds}{BIND}"
+        self.binds += 1
+        return name
