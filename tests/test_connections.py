@@ -280,9 +280,8 @@ def test_the_file_says_which_connection_each_dataset_is_on(two_files: Houses) ->
         ": must have exactly one of `database:` and `connections:`",
         "datasets[0].connection: is for files with `connections:`; remove it",
     ]
-    assert two_files.problems(engine={"allow_privileged_role": True}) == [
-        "engine: is for files with `database:`; write `allow_privileged_role: true` at the connection that needs it"
-    ]
+    for written in ("allow_privileged_role", "experimental"):
+        assert two_files.problems(engine={written: True}) == [f"engine: is for files with `database:`; write `{written}: true` at the connection that needs it"]
 
 
 def test_a_file_of_one_connection_need_not_say_it(two_files: Houses) -> None:

@@ -111,7 +111,7 @@ TAKEN = {
     "durations": with_tokens(max_lifetime="1d", leeway=0, flat_filters="any", issuer="i", audience="a"),
     "more durations": with_tokens(max_lifetime=0.5, leeway="500ms"),
     "limits": {**GOOD, "limits": {"rows": 1, "seconds": "2.5s", "token_bytes": "64 KiB", "sql_bytes": "100", "concurrent": "7"}},
-    "functions": {**GOOD, "functions": {"allow": ["f"], "deny": []}, "engine": {"allow_privileged_role": True}},
+    "functions": {**GOOD, "functions": {"allow": ["f"], "deny": []}, "engine": {"allow_privileged_role": True, "experimental": True}},
     "a filter": with_dataset(secure_filters=[{"field": "tenant", "op": "is_one_of", "value": [1, 2]}, {"field": "tenant", "op": "is_null"}]),
     "a claim": with_dataset(secure_filters=[{"field": "tenant", "op": "=", "value": {"claim": "parameters.tenant"}}]),
     "through": with_dataset(secure_filters=[{"through": "orders", "on": {"tenant": "tenant"}}]),

@@ -67,7 +67,7 @@ def line(postgres: servers.Database) -> Iterator[Line]:
 def test_a_server_that_says_nothing_is_given_up_and_asked_again_later(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "_PATIENCE_SECONDS", 0.5)
     database = Database(line.url, dialect="postgres", limits=Limits(seconds=0.5, concurrent=1))
-    asked = forge("postgres", "SELECT 1 AS x")
+    asked = forge("postgres", "SELECT 1 AS x", reads={})
     try:
         assert database.execute(asked).rows == [(1,)]
         line.open.clear()

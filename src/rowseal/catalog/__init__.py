@@ -213,3 +213,5 @@ class Catalog:
     # written in the file by whoever accepts that the database role may do more than read; refused at start otherwise
     allow_privileged_role: bool = False
     connection: str = ONLY_CONNECTION
+    # written in the file by whoever accepts a database that does not testify what a query reads; refused at start otherwise
+    experimental: bool = False

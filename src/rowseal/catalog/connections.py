@@ -35,6 +35,7 @@ class Address:
     url: URL
     dialect: str
     allow_privileged_role: bool
+    experimental: bool
     at: yaml_text.Path
 
 
@@ -46,9 +47,10 @@ def addresses(document: Document, folder: Path, findings: Findings) -> dict[str,
     found: dict[str, Address] = {}
     if document.database is not None:
         read = database_url(document.database, folder, findings)
-        return {} if read is None else {ONLY_CONNECTION: Address(*read, document.engine.allow_privileged_role, ("database",))}
-    if document.engine.allow_privileged_role:
-        findings.add(("engine",), "is for files with `database:`; write `allow_privileged_role: true` at the connection that needs it")
+        return {} if read is None else {ONLY_CONNECTION: Address(*read, document.engine.allow_privileged_role, document.engine.experimental, ("database",))}
+    for written in ("allow_privileged_role", "experimental"):
+        if getattr(document.engine, written):
+            findings.add(("engine",), f"is for files with `database:`; write `{written}: true` at the connection that needs it")
     for name, entry in document.connections.items():
         at: yaml_text.Path = ("connections", name, "url")
         read = database_url(entry.url, folder, findings, at)
@@ -58,7 +60,7 @@ def addresses(document: Document, folder: Path, findings: Findings) -> dict[str,
             # Two connections to one database would hide from each other that two datasets are one table.
             if place(earlier.url) == place(read[0]):
                 findings.add(at, f"is the database of the connection `{other}` too; keep one")
-        found[name] = Address(*read, entry.allow_privileged_role, at)
+        found[name] = Address(*read, entry.allow_privileged_role, entry.experimental, at)
     return found
 
 

@@ -160,6 +160,8 @@ class ConnectionEntry(_Entry):
     """A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
     allow_privileged_role: bool = False
     """true: start although the role in this database may do more than read."""
+    experimental: bool = False
+    """true: start although this kind of database does not testify what a query reads."""
 
 
 class JoinEntry(_Entry):
@@ -250,6 +252,8 @@ class EngineEntry(_Entry):
 
     allow_privileged_role: bool = False
     """true: start although the database role may do more than read."""
+    experimental: bool = False
+    """true: start although this kind of database does not testify what a query reads."""
 
 
 class Document(_Entry):

@@ -75,7 +75,8 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         elsewhere = {entry.id: other for other, theirs in entries.items() if other != name for entry in theirs.values()}
         datasets = resolve(entries[name], _backed(address, backings[name], reflections[name], findings), address.dialect, findings, elsewhere=elsewhere)
         database = address.url.render_as_string(hide_password=False)
-        catalogs[name] = Catalog(address.dialect, database, MappingProxyType(datasets), limits, functions, address.allow_privileged_role, name)
+        written = (address.allow_privileged_role, name, address.experimental)
+        catalogs[name] = Catalog(address.dialect, database, MappingProxyType(datasets), limits, functions, *written)
     findings.stop()
     return Configuration(MappingProxyType(catalogs), limits, token_rules, path)
 

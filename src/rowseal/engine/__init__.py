@@ -21,6 +21,7 @@ from rowseal.engine.result import Result, to_json, weigh
 from rowseal.engine.seal import seal
 from rowseal.engine.sqlite import SQLiteDriver
 from rowseal.engine.stop import Stop
+from rowseal.engine.testimony import Heard, Testimony
 from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, Misconfigured, OurBug, Problem, Refused
 from rowseal.sql import SecuredQuery
 
@@ -35,6 +36,20 @@ class _Driver(Protocol):
 
     @property
     def dialect(self) -> str: ...
+
+    @property
+    def testimony(self) -> Testimony:
+        """How the database itself says what a query reads (G3)."""
+
+    def testify(self, connection: Connection, query: SecuredQuery) -> None:
+        """Ask the database what the query would read, and run nothing of it. Called where `testimony` is AT_FIRST, for each text once.
+
+        Raises OurBug where that is anything else than `query.reads` says. It is called inside of `running`, so that the same locks and the
+        same deadline hold, and whatever the database raises here becomes the refusal that it would be when the query runs.
+
+        INVARIANT: what it says holds for every value of the binds, because the text is not asked about again: a plan from which the
+        values at hand have cut a table away says nothing about the next ones.
+        """
 
     def engine(self, pool: dict[str, Any]) -> Engine: ...
     def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]: ...
@@ -71,6 +86,7 @@ class Database:
         # last in, first out: a quiet server keeps few connections warm; one more than the slots, for `check_role`
         pool = {"pool_size": limits.concurrent, "max_overflow": 1, "pool_timeout": 1.0, "pool_use_lifo": True, "pool_recycle": _RECYCLE_SECONDS}
         self._engine = self._driver.engine(pool)
+        self._heard = Heard()
 
     def execute(self, query: SecuredQuery, stop: Stop | None = None) -> Result:
         """Run the query and return at most `query.row_limit` rows. `stop` lets another thread end it: then `Cancelled` is raised.
@@ -98,6 +114,20 @@ class Database:
         refused.__cause__ = refused.__context__ = None
         raise refused
 
+    def check_testimony(self, *, allow_experimental: bool, file: str) -> None:
+        """Refuse to start with a kind of database that does not testify, unless the operator has written `experimental: true`.
+
+        `file` is the configuration that names the database. Raises `Misconfigured`.
+        """
+        if self._driver.testimony is not Testimony.NONE:
+            return
+        place, written = self._named("experimental")
+        if allow_experimental:
+            _log.warning("%s: `%s` does not testify what a query reads, and is used all the same", place, self._driver.dialect)
+            return
+        says = f"`{self._driver.dialect}` is experimental: it does not testify what a query reads; use another database, or write `{written}`"
+        raise Misconfigured([Problem(file, 1, 1, place, says)])
+
     def check_role(self, tables: Iterable[tuple[str, str]], *, allow_privileged: bool, file: str) -> None:
         """Refuse to start with a database role that may do more than read.
 
@@ -106,9 +136,7 @@ class Database:
         CREATE in the database or in a table's schema; by itself or as a member. Raises `Misconfigured`, also when the database cannot
         be reached. `allow_privileged` is the operator's `allow_privileged_role: true`; what it lets pass is logged.
         """
-        place, written = "database", "engine: {allow_privileged_role: true}"
-        if self._connection != ONLY_CONNECTION:
-            place, written = f"connections.{self._connection}.url", "allow_privileged_role: true"
+        place, written = self._named("allow_privileged_role")
         try:
             with self._engine.connect() as opened:
                 problems = self._driver.role_problems(opened, tables)
@@ -142,6 +170,12 @@ class Database:
         """Close every idle connection. One that runs a query is closed when the query ends."""
         self._engine.dispose()
 
+    def _named(self, key: str) -> tuple[str, str]:
+        """Where the configuration names the database, and how it says there that `key` is true."""
+        if self._connection == ONLY_CONNECTION:
+            return "database", f"engine: {{{key}: true}}"
+        return f"connections.{self._connection}.url", f"{key}: true"
+
     def _run(self, query: SecuredQuery, stop: Stop) -> Result:
         statement, params = self._driver.render(query)
         with self._engine.connect() as connection:
@@ -149,6 +183,10 @@ class Database:
                 with self._driver.running(connection, query), stop.interrupts(self._driver.interrupter(connection)):
                     if stop.asked:
                         raise Cancelled("query_cancelled")
+                    # INVARIANT: the database has said what this text reads before the text runs (G3)
+                    if self._driver.testimony is Testimony.AT_FIRST and query not in self._heard:
+                        self._driver.testify(connection, query)
+                        self._heard.add(query)
                     # `no_parameters` where there are none: else the driver looks for binds in the bearer's literals
                     result = connection.exec_driver_sql(statement, params or None, execution_options={"no_parameters": not params})
                     try:

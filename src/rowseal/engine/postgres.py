@@ -23,6 +23,8 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event,
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rowseal.catalog import Limits
+from rowseal.engine.postgres_testimony import PostgresWitness
+from rowseal.engine.testimony import Testimony
 from rowseal.errors import EngineFailed, OurBug, Refused, TimedOut
 from rowseal.sql import SecuredQuery
 
@@ -206,6 +208,7 @@ class PostgresDriver:
     """How PostgreSQL is opened, asked and understood, through psycopg 3."""
 
     dialect: Final = "postgres"
+    testimony: Final = Testimony.AT_FIRST
 
     def __init__(self, url: URL, limits: Limits) -> None:
         if url.drivername not in ("postgresql", "postgresql+psycopg"):
@@ -221,6 +224,7 @@ class PostgresDriver:
         theirs = url.query.get("options", "")
         ours = " ".join(f"-c {name}={value}" for name, value in settings.items())
         # the last one counts, so the URL cannot loosen what stands here
+        self._witness = PostgresWitness()
         self._options = f"{theirs if isinstance(theirs, str) else ' '.join(theirs)} {ours}".strip()
 
     def engine(self, pool: dict[str, Any]) -> Engine:
@@ -251,6 +255,13 @@ class PostgresDriver:
             yield
         finally:
             driver.cursor_factory = psycopg.Cursor
+
+    def testify(self, connection: Connection, query: SecuredQuery) -> None:
+        """Parse the statement and hear what it opens; see `postgres_testimony`."""
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, psycopg.Connection):
+            raise OurBug("the pool holds another kind of connection")
+        self._witness.hear(driver, query)
 
     def interrupter(self, connection: Connection) -> Callable[[], None]:
         """What ends whatever runs on the connection, from any thread."""

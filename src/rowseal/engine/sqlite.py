@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rowseal.catalog import Limits
+from rowseal.engine.testimony import Testimony
 from rowseal.errors import BudgetExceeded, EngineFailed, OurBug, Refused, TimedOut
 from rowseal.sql import Reads, SecuredQuery
 
@@ -117,6 +118,7 @@ class SQLiteDriver:
     """How SQLite is opened, asked and understood. The URL must name a file."""
 
     dialect: Final = "sqlite"
+    testimony: Final = Testimony.ALWAYS  # `_Witness`
 
     def __init__(self, url: URL, limits: Limits) -> None:
         if (
@@ -164,6 +166,9 @@ class SQLiteDriver:
             witness.forget()
             if denied:
                 raise OurBug(denied)
+
+    def testify(self, connection: Connection, query: SecuredQuery) -> None:
+        """The authorizer has the word, whenever a statement is compiled."""
 
     def interrupter(self, connection: Connection) -> Callable[[], None]:
         """What ends whatever runs on the connection, from any thread."""

@@ -90,6 +90,7 @@ class State:
                 dialect = DIALECTS[catalog.dialect]
                 database = Database(catalog.database, dialect=catalog.dialect, limits=limits, connection=name)
                 opened[name] = Connection(catalog, dialect, DatasetLookup(catalog.datasets, dialect), database)
+                database.check_testimony(allow_experimental=catalog.experimental, file=str(configuration.path))
                 tables = {table for dataset in catalog.datasets.values() for table in dataset.tables}
                 database.check_role(tables, allow_privileged=catalog.allow_privileged_role, file=str(configuration.path))
         except BaseException:
