@@ -45,7 +45,7 @@ class Verifier:
 
     def __init__(self, rules: Sequence[TokenRules], *, token_bytes: int) -> None:
         """`token_bytes` bounds a token's length. Raises KeyRefused where it would be unclear which key or rules a token has."""
-        self._token_bytes = token_bytes
+        self.token_bytes = token_bytes
         self._rules: dict[str, TokenRules] = {}
         self._named: dict[str, list[PublicKey]] = {}
         self._by_algorithm: dict[str, list[PublicKey]] = {}
@@ -116,8 +116,8 @@ class Verifier:
     def _split(self, token: str, member: str) -> tuple[str, str, bytes]:
         if not isinstance(token, str) or not token:
             raise TokenRefused("token_missing")
-        if len(token) > self._token_bytes:
-            raise TokenRefused("token_too_large", f"the token is longer than {self._token_bytes} bytes")
+        if len(token) > self.token_bytes:
+            raise TokenRefused("token_too_large", f"the token is longer than {self.token_bytes} bytes")
         match = _COMPACT.fullmatch(token)
         if match is None:
             raise _not_compact(token, member)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from anyio import CapacityLimiter
 
 from rowseal.catalog import Catalog, Limits
+from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.errors import EngineFailed
-from rowseal.gate.access import _SEAL, Access, VisibleDataset, judged
+from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
 from rowseal.keys import PublicKey
@@ -25,6 +28,15 @@ __all__ = ["Access", "Gate", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What became of a token at the moment `since`, in seconds since the epoch."""
+
+    claims: Claims
+    judged: Judged
+    since: float
 
 
 class Gate:
@@ -95,10 +107,19 @@ class Gate:
 
         `from_body`: the token came in a body, where it may have `limits.body_token_bytes` instead of `limits.token_bytes`.
         """
-        state = self._state
+        state, now = self._state, self.clock()
         verifier = state.body_verifier if from_body else state.verifier
-        claims = verifier.verify(token, now=self.clock())
-        return Access._sealed(_SEAL, self, claims, judged(state, claims))
+        fits = isinstance(token, str) and len(token) <= verifier.token_bytes  # else it will be refused, and is not read to its end here
+        # Every byte of the token is in its digest: an ECDSA signature can be altered and still be valid, and is then proven for itself.
+        key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest() if fits else b"", from_body
+        known: _Verified | None = state.verified.get(key)
+        # INVARIANT: a token that was valid at one moment is valid at every later one before its end: `nbf` and `iat` have passed, and the
+        # life that is left only shrinks. So nothing else of it is to be judged again while the configuration is the same.
+        if known is None or not known.since <= now < known.claims.expires_at:
+            claims = verifier.verify(token, now=now)
+            known = _Verified(claims, judged(state, claims), now)
+            state.verified.put(key, known, len(token))
+        return Access._sealed(_SEAL, self, known.claims, known.judged)
 
     def verify_dashboard(self, token: str) -> DashboardAccess:
         """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else."""

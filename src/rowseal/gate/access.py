@@ -35,7 +35,7 @@ from rowseal.sql.witness import attest
 if TYPE_CHECKING:
     from rowseal.gate import Gate
 
-__all__ = ["Access", "VisibleDataset", "judged"]
+__all__ = ["Access", "Judged", "VisibleDataset", "judged"]
 
 _log: Final = logging.getLogger("rowseal")
 _SEAL: Final = object()
@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class Judged:
     """What the state of one epoch makes of a token."""
 
     epoch: int
@@ -52,10 +52,10 @@ class _Judged:
     reached: tuple[str, ...]  # the connections that its queries may be for
 
 
-def judged(state: State, claims: Claims) -> _Judged:
+def judged(state: State, claims: Claims) -> Judged:
     """Read the grant and apply it to every connection. Raises TokenRefused."""
     grant = read_grant(claims, state.verifier.rules_of(claims))
-    return _Judged(state.epoch, grant, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
+    return Judged(state.epoch, grant, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
 
 
 class Access:
@@ -64,13 +64,13 @@ class Access:
     __slots__ = ("_claims", "_gate", "_judged")
     _gate: Gate
     _claims: Claims
-    _judged: _Judged
+    _judged: Judged
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("Access has no public constructor: ask Gate.verify for one")
 
     @classmethod
-    def _sealed(cls, seal: object, gate: Gate, claims: Claims, judged: _Judged) -> Access:
+    def _sealed(cls, seal: object, gate: Gate, claims: Claims, judged: Judged) -> Access:
         if seal is not _SEAL:
             raise TypeError("Access has no public constructor: ask Gate.verify for one")
         access = object.__new__(cls)
@@ -156,7 +156,7 @@ class Access:
             record.result = result
             return finished
 
-    def _under(self, state: State) -> _Judged:
+    def _under(self, state: State) -> Judged:
         """What this state makes of the token. Raises TokenRefused where it does not take the token, or takes it no longer."""
         now = self._gate.clock()
         mine = self._judged
@@ -167,7 +167,7 @@ class Access:
             raise TokenRefused("token_expired")
         return mine
 
-    def _secure(self, state: State, mine: _Judged, ask: _Ask, record: _Record) -> SecuredQuery:
+    def _secure(self, state: State, mine: Judged, ask: _Ask, record: _Record) -> SecuredQuery:
         """The query, secured for the first connection that takes it."""
         trail, limits = record.trail, state.limits
         asked = routing.asked(state, mine.grant, mine.reached, ask.dataset, ask.connection)

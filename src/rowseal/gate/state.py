@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from rowseal.catalog import Catalog, Limits
 from rowseal.configuration import Configuration
 from rowseal.engine import Database
+from rowseal.gate.recent import Recent
 from rowseal.sql import guards, proof
 from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.names import DatasetLookup
@@ -24,6 +25,8 @@ from rowseal.tokens import Verifier
 __all__ = ["Connection", "State"]
 
 _log: Final = logging.getLogger("rowseal")
+_TOKENS: Final = 8_192
+_TOKEN_BYTES: Final = 8_000_000  # of the tokens as they came; what is read from them takes several times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class State:
     catalogs: Mapping[str, Catalog]
     verifier: Verifier
     body_verifier: Verifier  # for tokens in bodies, which may be larger
+    # What the gate made of tokens. INVARIANT: it goes with the state, so no key, filter or dataset that a reload took away lives on in it.
+    verified: Recent[Any, Any] = field(default_factory=lambda: Recent(entries=_TOKENS, weight=_TOKEN_BYTES), init=False, repr=False)
     _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
 
     @classmethod
