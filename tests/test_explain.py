@@ -124,7 +124,7 @@ def test_each_filter_says_where_it_was_written(opened: Open, key: ec.EllipticCur
     binds = sum(len(each) - 3 for each in expected)
     own = [(f"secureFilters.orders{path}", *rest) for path, *rest in expected]
     configured = [(*DELETED.values(), f"g1_{binds}"), (*REGIONS.values(), f"g1_{binds + 1}")]
-    assert (read["guard"], read["dataset"], read["fenced"]) == ("__g1", "orders", False)
+    assert (read["guard"], read["dataset"], read["form"]) == ("__g1", "orders", "plain")
     assert origins(read["filters"]) == own + configured
     assert [bind["name"] for bind in explained["binds"]] == [f"g1_{each}" for each in range(binds + 2)]
     query = access.secure("SELECT region FROM orders")
@@ -151,7 +151,7 @@ def test_what_a_bind_holds_is_what_its_filter_gives(opened: Open, key: ec.Ellipt
 def test_a_public_dataset_has_no_filter_and_a_query_may_read_none(opened: Open, key: ec.EllipticCurvePrivateKey) -> None:
     access = opened().verify(token(key, {}))
     (read,) = access.explain("SELECT name FROM open")["reads"]
-    assert read == {"guard": "__g1", "dataset": "open", "fenced": False, "filters": []}
+    assert read == {"guard": "__g1", "dataset": "open", "form": "plain", "filters": []}
     assert access.explain("SELECT 1 AS x")["reads"] == []
 
 
@@ -159,7 +159,7 @@ def test_a_guard_that_must_run_first_is_said_to_be_fenced(opened: Open, key: ec.
     access = opened().verify(token(key, {"orders": [[C]]}))
     sql = "SELECT o.region FROM orders AS o JOIN open ON open.name = o.region WHERE abs(tenant) = 1"
     explained = access.explain(sql)
-    assert [read["fenced"] for read in explained["reads"]] == [True, True]
+    assert [read["form"] for read in explained["reads"]] == ["fenced", "fenced"]
     assert explained["sql"].count(" AS MATERIALIZED (") == 2
 
 

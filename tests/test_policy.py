@@ -518,13 +518,13 @@ def test_a_cache_of_guard_texts_keeps_no_value_of_a_bearer() -> None:
     text_field = field(Storage.TEXT)
     dataset = Dataset(id="d", name="d", sql_name="d", schema="main", table="d", relation="table", public=False, fields=(text_field,))
     rows = Rows(dataset, AllOf((Condition(text_field, EQ, (held,)),)))
-    text = render(rows, DIALECTS["sqlite"], fenced=False)
-    prove_guard(text, "sqlite", Shaped(rows), fenced=False)
+    text = render(rows, DIALECTS["sqlite"], "plain")
+    prove_guard(text, "sqlite", Shaped(rows), "plain")
     del held, rows
     gc.collect()
     assert gone() is None
     other = Rows(dataset, AllOf((Condition(text_field, EQ, (Watched("another"),)),)))
-    assert render(other, DIALECTS["sqlite"], fenced=False) is text
+    assert render(other, DIALECTS["sqlite"], "plain") is text
 
 
 def test_rows_are_given_away_once() -> None:

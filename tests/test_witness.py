@@ -178,9 +178,10 @@ SABOTAGES: dict[str, Sabotage] = {
     "source's fence removed": _guard_text(" AS MATERIALIZED (", " AS NOT MATERIALIZED ("),
     "parent's source swapped": _guard_text("FROM (SELECT o.id", "FROM (SELECT o.customer_id AS id"),
     "guard that is a union": _guard_text(" FROM ", " FROM x UNION SELECT 1 FROM "),
-    "fence dropped or put up": lambda given: (
-        None if {guard.dataset for guard in given.guards} <= {"sales", "totals", "lines"} else replace(given, fenced=not given.fenced)  # those always are
+    "guard of another form": lambda given: replace(
+        given, guards=(replace(given.guards[0], form="plain" if given.guards[0].form == "fenced" else "fenced"), *given.guards[1:])
     ),
+    "guard that hands on no condition": lambda given: replace(given, guards=(replace(given.guards[0], form="case"), *given.guards[1:])),
     "guard with another fence": _guard_text(" AS NOT MATERIALIZED (", " AS ("),
     "text after a guard": lambda given: replace(given, guards=(replace(given.guards[0], text=given.guards[0].text + ', "x" AS (SELECT 1)'), *given.guards[1:])),
     "values swapped": _swap_values,

@@ -17,7 +17,7 @@ from rowseal.catalog.values import LIST_OPERATORS
 from rowseal.errors import OurBug
 from rowseal.grants import filter_paths
 from rowseal.policy import Condition, Policy, Predicate, Rows, Through
-from rowseal.sql import SecuredQuery
+from rowseal.sql import Form, SecuredQuery
 
 __all__ = ["Bind", "Explanation", "Origin", "Read", "explain"]
 
@@ -45,11 +45,15 @@ class Origin(TypedDict):
 
 
 class Read(TypedDict):
-    """One place where the query reads a dataset. `fenced`: the filters have run before anything of the query's own is computed."""
+    """One place where the query reads a dataset.
+
+    `form` says what keeps the query's own expressions from other rows. `plain`: nothing has to, because none of them can raise. `case`: what
+    could raise is computed only where the guard's `__okN` holds. `fenced`: the filters have run before anything of the query's own is computed.
+    """
 
     guard: str
     dataset: str
-    fenced: bool
+    form: Form
     filters: list[Origin]
 
 
@@ -74,7 +78,7 @@ def explain(query: SecuredQuery, policy: Policy) -> Explanation:
             {
                 "guard": f"__g{number}",
                 "dataset": read.dataset,
-                "fenced": read.fenced,
+                "form": read.form,
                 "filters": list(_filters(policy.rows(policy.catalog.datasets[read.dataset]), policy, (f"g{number}_{each}" for each in count()))),
             }
             for number, read in enumerate(query.guards, 1)

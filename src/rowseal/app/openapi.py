@@ -244,7 +244,12 @@ _SCHEMAS: Final[dict[str, Any]] = {
         {
             "guard": _text("The name of the guard in the text."),
             "dataset": _text("The dataset's id."),
-            "fenced": {**_FLAG, "description": "Whether the filters have run before anything of the query's own is computed."},
+            "form": {
+                "enum": ["plain", "case", "fenced"],
+                "description": "What keeps the query's own expressions from other rows. `plain`: nothing has to, none of them can raise. "
+                "`case`: what could raise is computed only where the guard's `__okN` holds. "
+                "`fenced`: the filters have run before anything of the query's own is computed.",
+            },
             "filters": _list(_ref("Filter"), "All of these hold, those of one OR by their places: `[0][1]` is the second of the first group."),
         },
     ),

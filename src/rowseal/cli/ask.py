@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal
@@ -15,9 +15,15 @@ from rowseal.engine import Result, to_json
 from rowseal.errors import Refused
 from rowseal.explain import Origin
 from rowseal.gate import Access, Gate
+from rowseal.sql import Form
 
 __all__ = ["explain", "query", "secured_lines", "table_lines"]
 
+_FORMS: Final[Mapping[Form, str]] = {
+    "plain": "not fenced: nothing in the query can raise, so the planner may merge",
+    "case": "not fenced: what could raise in the query asks first whether the row is permitted",
+    "fenced": "fenced: filtered before anything else is computed",
+}
 _PARTS: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),]|[^'"(),]+|.""", re.DOTALL)
 
 
@@ -36,10 +42,7 @@ def explain(options: Options, terminal: Terminal) -> int:
     reads = explained["reads"]
     width = max((len(read["dataset"]) for read in reads), default=0)
     for read in reads:
-        fence = (
-            "fenced: filtered before anything else is computed" if read["fenced"] else "not fenced: nothing in the query can raise, so the planner may merge"
-        )
-        terminal.say(f"reads  {read['dataset']:{width}}  through {read['guard']}, {fence}")
+        terminal.say(f"reads  {read['dataset']:{width}}  through {read['guard']}, {_FORMS[read['form']]}")
         for line in _origins(read["filters"]):
             terminal.say(f"       {line}")
         if not read["filters"]:

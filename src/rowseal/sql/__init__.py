@@ -12,14 +12,18 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from sqlalchemy import TextClause, text
 
-__all__ = ["BIND", "NUMBER", "TICKET", "Draft", "DraftGuard", "GuardedRead", "ParamStyle", "Reads", "SecuredQuery"]
+__all__ = ["BIND", "NUMBER", "OK", "TICKET", "Draft", "DraftGuard", "Form", "GuardedRead", "ParamStyle", "Reads", "SecuredQuery"]
 
 # Two control characters that neither a query nor a declared name can hold: while the text is put together, BIND stands on both
 # sides of a bind's name, NUMBER where a guard's number goes. So no literal of the bearer can ever be taken for a bind.
 BIND: Final = "\x01"
 NUMBER: Final = "\x02"
+OK: Final = "__ok"  # with the number of a guard, the column by which it hands on whether its conditions hold; never open to the bearer
 TICKET: Final = "rowseal"  # SQLAlchemy's execution option that holds the SecuredQuery of a statement
 
+# What stands between the rows that a guard drops and the bearer's expressions. `plain`: nothing, because nothing can raise; `case`: the guard
+# hands on whether its conditions hold, and the expressions that could raise ask that first; `fenced`: the guard's rows are made before all else.
+Form: TypeAlias = Literal["plain", "case", "fenced"]
 ParamStyle: TypeAlias = Literal["named", "pyformat", "format", "qmark", "numeric_dollar"]
 # name of a guard, or of a CTE inside of one -> the (schema, table) pairs that it, and nothing else in the statement, may read
 Reads: TypeAlias = Mapping[str, frozenset[tuple[str, str]]]
@@ -29,10 +33,11 @@ _SEAL: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class DraftGuard:
-    """One guard of a draft: which dataset it claims to guard, and its text with NUMBER where the number goes."""
+    """One guard of a draft: which dataset it claims to guard, its form, and its text with NUMBER where the number goes."""
 
     number: int
     dataset: str
+    form: Form
     text: str
 
 
@@ -42,7 +47,6 @@ class Draft:
 
     dialect: str
     guards: tuple[DraftGuard, ...]
-    fenced: bool  # whether every guard must be fenced; one that reads no plain table always is
     ctes: tuple[str, ...]
     recursive: bool
     body: str
@@ -52,10 +56,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class GuardedRead:
-    """What one guard of a secured query is: the dataset that it reads, and whether it is fenced."""
+    """What one guard of a secured query is: the dataset that it reads, and its form."""
 
     dataset: str
-    fenced: bool
+    form: Form
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -15,11 +15,11 @@ from sqlglot.errors import SqlglotError
 from rowseal.catalog import Limits
 from rowseal.errors import AccessRefused, QueryRefused
 from rowseal.policy import Policy
-from rowseal.sql import BIND, Draft, DraftGuard
+from rowseal.sql import BIND, Draft, DraftGuard, Form
 from rowseal.sql.admit import ParsedQuery
 from rowseal.sql.barrier import needs_fence
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.guards import encoded, render
+from rowseal.sql.guards import encoded, reads_plain_tables, render
 from rowseal.sql.names import DatasetLookup, Occurrence, Permitted
 from rowseal.sql.resolve import resolve
 from rowseal.sql.rewriting import name_computed, refer, rename, unqualify, without_brackets, write
@@ -59,7 +59,7 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
     for node in parsed.nodes:
         node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
-    return Draft(dialect.name, guards, fenced, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
+    return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
 
 
 def _guards(occurrences: Sequence[Occurrence], dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
@@ -69,7 +69,8 @@ def _guards(occurrences: Sequence[Occurrence], dialect: Dialect, params: dict[st
         node, rows = occurrence.node, occurrence.rows
         for index, value in enumerate(encoded(rows, dialect)):
             params[f"g{number}_{index}"] = value
-        guards.append(DraftGuard(number, rows.dataset.id, render(rows, dialect, fenced=fenced)))
+        form: Form = "fenced" if fenced or not reads_plain_tables(rows) else "plain"
+        guards.append(DraftGuard(number, rows.dataset.id, form, render(rows, dialect, form)))
         refer(node, f"__g{number}")
     return guards
 

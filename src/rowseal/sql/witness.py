@@ -49,9 +49,9 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
         if guard.number != position:
             fail("guards are not numbered in order")
         rows = _rows(guard, policy)
-        proven = prove_guard(guard.text, draft.dialect, Shaped(rows), fenced=draft.fenced)
+        proven = prove_guard(guard.text, draft.dialect, Shaped(rows), guard.form)
         reads |= {f"__g{position}{inside}": tables for inside, tables in proven.reads.items()}
-        guards.append(GuardedRead(guard.dataset, proven.fenced))
+        guards.append(GuardedRead(guard.dataset, guard.form))
         expected |= {f"g{position}_{index}": value for index, value in enumerate(rows.values)}
         heads.append(guard.text.replace(NUMBER, str(position)))
     used = _prove_rest(draft)

@@ -35,6 +35,8 @@ class Dialect:
     reserved: frozenset[str]  # words that are no name unless they stand in quotes, in lower case
     bounds_patterns: bool  # the engine has told the database how long a pattern of LIKE may be
     lists_are_json: bool  # a guard's list of values is bound as one JSON text, or as one array
+    # Whether CASE is a wall here: what stands behind THEN is run on no row whose WHEN does not hold, whatever the planner does. Shown by tests, never assumed.
+    case_guards: bool = False
 
     def quote(self, name: str) -> str:
         """The identifier as SQL text, exactly this name whatever it holds."""

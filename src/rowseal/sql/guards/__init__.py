@@ -16,11 +16,11 @@ from typing import Any, Final
 from rowseal.catalog import Bound, Field
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
-from rowseal.sql import BIND, NUMBER
+from rowseal.sql import BIND, NUMBER, OK, Form
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.guards import postgres, sqlite
 
-__all__ = ["encoded", "forget", "render"]
+__all__ = ["encoded", "forget", "reads_plain_tables", "render"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +40,26 @@ _SPELLINGS: Final[Mapping[str, _Spelling]] = {
 }
 
 
-def render(rows: Rows, dialect: Dialect, *, fenced: bool) -> str:
+def render(rows: Rows, dialect: Dialect, form: Form) -> str:
     """The text of the guard for these rows, with NUMBER where its number goes and BIND around the names of its binds.
 
     `fenced` keeps the planner from mixing the bearer's conditions with the guard's: they then run on permitted rows only.
-    Where a view, a foreign table or a SELECT of the operator is read, as a parent too, the guard is always fenced: their own columns may raise.
+    `case` adds a last column `__okN`, whether all of the guard's conditions hold.
+    Rows that `reads_plain_tables` denies must be fenced.
     """
-    return _render(Shaped(rows), dialect, fenced)
+    return _render(Shaped(rows), dialect, form)
 
 
 # INVARIANT: rows that compare equal under `Shaped` have the same text, because a guard's text holds no value.
 @lru_cache(maxsize=4096)
-def _render(shaped: Shaped, dialect: Dialect, fenced: bool) -> str:
+def _render(shaped: Shaped, dialect: Dialect, form: Form) -> str:
     writer, rows = _Writer(dialect), shaped.take()
     dataset = rows.dataset
     columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
     condition = writer.predicate(rows.predicate, "b")
-    opened, closed = dialect.fence if fenced or not _reads_plain_tables(rows) else dialect.plain
+    opened, closed = dialect.fence if form == "fenced" else dialect.plain
+    if form == "case":
+        columns += f", ({condition}) IS TRUE AS {dialect.quote(f'{OK}{NUMBER}')}"
     text = f"{dialect.quote(f'__g{NUMBER}')} AS {opened}SELECT {columns} FROM {writer.relation(rows)} AS b"
     return f"{text} WHERE {condition}{closed}" if condition else f"{text}{closed}"
 
@@ -66,9 +69,10 @@ def forget() -> None:
     _render.cache_clear()
 
 
-def _reads_plain_tables(rows: Rows) -> bool:
+def reads_plain_tables(rows: Rows) -> bool:
+    """Whether nothing is read, as a parent neither, but tables whose own columns cannot raise: no view, foreign table or SELECT of the operator."""
     parents = [part.parent for part in rows.predicate.parts if isinstance(part, Through)]  # only the configuration adds parents, never inside OR
-    return rows.dataset.relation == "table" and all(map(_reads_plain_tables, parents))
+    return rows.dataset.relation == "table" and all(map(reads_plain_tables, parents))
 
 
 def encoded(rows: Rows, dialect: Dialect) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from rowseal.catalog import Source
 from rowseal.errors import OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
-from rowseal.sql import BIND, NUMBER
+from rowseal.sql import BIND, NUMBER, OK, Form
 from rowseal.sql.proof.postgres import POSTGRES
 from rowseal.sql.proof.reading import Reading
 from rowseal.sql.proof.sqlite import SQLITE
@@ -37,7 +37,6 @@ class Proven:
     """
 
     reads: Mapping[str, frozenset[tuple[str, str]]]
-    fenced: bool
 
 
 def fail(reason: str) -> NoReturn:
@@ -51,8 +50,8 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=4096)
-def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> Proven:
-    """Prove the guard's text; `fenced` says that it must be fenced, whatever it reads.
+def prove_guard(text: str, dialect: str, shaped: Shaped, form: Form) -> Proven:
+    """Prove the guard's text, and that it has this form. What may raise of its own accord, a view or a SELECT of the operator, must be fenced.
 
     INVARIANT: the text fixes everything but the number and the bound values.
     """
@@ -69,26 +68,45 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, *, fenced: bool) -> Pro
     reader.relation(body.args.get("from_"), rows, "b")
     if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
         fail("a guard holds more than columns, a table and conditions")
-    handed_on = [(item.this.table, item.this.name, item.alias) for item in body.expressions if type(item) is exp.Alias and type(item.this) is exp.Column]
-    if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(body.expressions):
-        fail("a guard hands on other columns than the visible ones")
     where = body.args.get("where")
+    items = list(body.expressions)
+    if form == "case":
+        _prove_ok(items.pop(), where, reading)
+    handed_on = [(item.this.table, item.this.name, item.alias) for item in items if type(item) is exp.Alias and type(item.this) is exp.Column]
+    if handed_on != [("b", field.column, field.sql_name) for field in rows.dataset.fields if not field.hidden] or len(handed_on) != len(items):
+        fail("a guard hands on other columns than the visible ones")
     reader.all_of(list(_conjuncts(where.this)) if where is not None else [], rows.predicate, "b")
     if reader.binds != len(rows.values):
         fail("a guard binds another number of values than the policy has")
-    fenced = fenced or not reader.plain  # parents count too
-    _prove_letters(text, rows, reading, fenced=fenced)
+    if form != "fenced" and not reader.plain:  # parents count too
+        fail("a guard whose own columns may raise is not fenced")
+    _prove_letters(text, rows, reading, form)
     if any(not name.args.get("quoted") for name in _names(body, reader.sources)) or any(node.comments for node in body.walk()):
         fail("a name in a guard stands without quotes, or a comment in it")
-    return Proven({name: frozenset(tables) for name, tables in reader.reads.items()}, fenced)
+    return Proven({name: frozenset(tables) for name, tables in reader.reads.items()})
 
 
-def _prove_letters(text: str, rows: Rows, reading: Reading, *, fenced: bool) -> None:
+def _prove_ok(item: exp.Expr, where: exp.Expr | None, reading: Reading) -> None:
+    """The last column says whether all conditions hold, and never NULL: the conditions word for word, with the same binds."""
+    held = item.this if type(item) is exp.Alias and item.alias == f"{OK}1" else exp.Null()
+    truth = held.args.get("expression")
+    if type(held) is not exp.Is or type(held.this) is not exp.Paren or type(truth) is not exp.Boolean or truth.this is not True or where is None:
+        fail("a guard does not hand on whether its conditions hold")
+    if _written(held.this.this, reading) != _written(where.this, reading):
+        fail("a guard hands on whether other conditions hold than its own")
+
+
+def _prove_letters(text: str, rows: Rows, reading: Reading, form: Form) -> None:
     """The guard begins and ends as it must, to the letter: also what a parser reads and forgets, such as a fence."""
-    opened, closed = reading.fence if fenced else reading.plain
+    opened, closed = reading.fence if form == "fenced" else reading.plain
     columns = ", ".join(f"b.{reading.quoted(field.column)} AS {reading.quoted(field.sql_name)}" for field in rows.dataset.fields if not field.hidden)
-    head = f"{reading.quoted(f'__g{NUMBER}')} AS {opened}SELECT {columns} FROM {_relation(rows, reading)} AS b"
-    if not re.fullmatch(re.escape(head) + r"( WHERE .+)?" + re.escape(closed), text, re.DOTALL):
+    head, from_ = f"{reading.quoted(f'__g{NUMBER}')} AS {opened}SELECT {columns}", f" FROM {_relation(rows, reading)} AS b"
+    if form == "case":
+        ok = re.escape(f" IS TRUE AS {reading.quoted(f'{OK}{NUMBER}')}{from_} WHERE ")
+        letters = rf"{re.escape(head)}, \((?P<conditions>.+)\){ok}(?P=conditions)"
+    else:
+        letters = re.escape(head + from_) + "( WHERE .+)?"
+    if not re.fullmatch(letters + re.escape(closed), text, re.DOTALL):
         fail("a guard is not written to the letter, or not fenced as it must be")
 
 
