@@ -260,7 +260,7 @@ def test_each_query_leaves_one_decision(front: Front, caplog: pytest.LogCaptureF
             access.execute("SELECT 'a value of the bearer' FROM salaries")
     ran, secured, refused = [json.loads(record.message) for record in caplog.records if record.name == "rowseal.decisions"]
     assert (ran["code"], ran["datasets"], ran["rows"], ran["truncated"], ran["key"]) == ("allowed", ["orders"], 2, False, "front")
-    assert list(ran["stages"]) == ["admit", "secure", "witness", "execute"]
+    assert list(ran["stages"]) == ["plan", "admit", "secure", "witness", "execute"]
     assert (secured["code"], secured["rows"]) == ("allowed", None)
     assert (refused["code"], refused["status"]) == ("dataset_unknown", 403)
     assert "a value of the bearer" not in caplog.text

@@ -856,7 +856,7 @@ def test_each_query_leaves_one_decision_that_tells_who_and_what_and_no_secret(fr
     assert (refused["code"], refused["status"], refused["datasets"], refused["rows"]) == ("dataset_unknown", 403, [], None)
     assert allowed["key"] == "front"
     assert allowed["token"] == front.gate.verify(token).grant.digest[:12]
-    assert list(allowed["stages"]) == ["verify", "admit", "secure", "witness", "execute"]
+    assert list(allowed["stages"]) == ["verify", "plan", "admit", "secure", "witness", "execute"]
     assert [part.partition(";")[0] for part in (answers[0].header("server-timing") or "").split(", ")] == list(allowed["stages"])
     for secret in (token, "4711", "SELECT", "nowhere", "tenant_id"):
         assert secret not in caplog.text

@@ -260,6 +260,13 @@ class Shaped:
         self._rows: Rows | None = rows
         self._key, self._hash = rows.key, rows.key_hash
 
+    @classmethod
+    def of(cls, rows: Rows) -> Shaped:
+        """The shape alone: there are no rows to take."""
+        shaped = cls(rows)
+        shaped._rows = None
+        return shaped
+
     def take(self) -> Rows:
         """The rows; once. Raises LookupError the second time."""
         rows, self._rows = self._rows, None

@@ -30,7 +30,7 @@ from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.secure import secure
-from rowseal.sql.witness import attest
+from rowseal.sql.witness import again, prove
 
 if TYPE_CHECKING:
     from rowseal.gate import Gate
@@ -176,6 +176,11 @@ class Access:
         for each in asked:
             policy, admitted = mine.policies[each.catalog.connection], False
             try:
+                with trail.stage("plan"):
+                    query = each.plans.recall(ask.sql, ask.params, ask.dataset, policy)
+                if query is not None:
+                    record.connection, record.datasets = query.connection, query.datasets
+                    return query
                 with turn(ask.sql):
                     with trail.stage("admit"):
                         parsed = admit(ask.sql, ask.params, each.dialect, limits, each.catalog.functions)
@@ -183,7 +188,9 @@ class Access:
                     with trail.stage("secure"):
                         draft = secure(parsed, policy, each.datasets, limits, only=ask.dataset)
                     with trail.stage("witness"):
-                        query = attest(draft, policy)
+                        plan = prove(draft, policy)
+                        query = again(plan, policy, draft.params)
+                    each.plans.keep(ask.sql, parsed.params, ask.dataset, policy, plan)
             except (OurBug, BudgetExceeded):  # no connection is passed over because there was no turn
                 raise
             except Refused as refusal:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from rowseal.catalog import Catalog, Limits
 from rowseal.configuration import Configuration
 from rowseal.engine import Database
+from rowseal.gate.plans import Plans
 from rowseal.gate.recent import Recent
 from rowseal.sql import guards, proof
 from rowseal.sql.dialects import DIALECTS, Dialect
@@ -37,6 +38,7 @@ class Connection:
     dialect: Dialect
     datasets: DatasetLookup
     database: Database
+    plans: Plans
 
 
 class _Uses:
@@ -94,7 +96,7 @@ class State:
             for name, catalog in configuration.catalogs.items():
                 dialect = DIALECTS[catalog.dialect]
                 database = Database(catalog.database, dialect=catalog.dialect, limits=limits, connection=name)
-                opened[name] = Connection(catalog, dialect, DatasetLookup(catalog.datasets, dialect), database)
+                opened[name] = Connection(catalog, dialect, DatasetLookup(catalog.datasets, dialect), database, Plans(dialect))
                 database.check_testimony(allow_experimental=catalog.experimental, file=str(configuration.path))
                 tables = {table for dataset in catalog.datasets.values() for table in dataset.tables}
                 database.check_role(tables, allow_privileged=catalog.allow_privileged_role, file=str(configuration.path))

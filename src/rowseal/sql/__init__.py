@@ -12,7 +12,9 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from sqlalchemy import TextClause, text
 
-__all__ = ["BIND", "NUMBER", "OK", "TICKET", "Draft", "DraftGuard", "Form", "GuardedRead", "ParamStyle", "Reads", "SecuredQuery"]
+from rowseal.policy import Shaped
+
+__all__ = ["BIND", "NUMBER", "OK", "TICKET", "Draft", "DraftGuard", "Form", "GuardedRead", "ParamStyle", "Plan", "Reads", "SecuredQuery"]
 
 # Two control characters that neither a query nor a declared name can hold: while the text is put together, BIND stands on both
 # sides of a bind's name, NUMBER where a guard's number goes. So no literal of the bearer can ever be taken for a bind.
@@ -60,6 +62,37 @@ class GuardedRead:
 
     dataset: str
     form: Form
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Plan:
+    """A secured query without its values: what bearers share whose policies have one shape. Only `witness` makes one.
+
+    `shapes` has, for each guard, the shape that its text was proven for; the rest is a SecuredQuery's.
+    """
+
+    shapes: tuple[Shaped, ...]
+    dialect: str
+    pieces: tuple[str, ...]
+    names: tuple[str, ...]
+    connection: str
+    datasets: tuple[str, ...]
+    guards: tuple[GuardedRead, ...]
+    reads: Reads
+    row_limit: int
+    database: str = field(repr=False)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise TypeError("Plan has no public constructor")
+
+    @classmethod
+    def _sealed(cls, seal: object, **values: Any) -> Plan:
+        if seal is not _SEAL:
+            raise TypeError("Plan has no public constructor")
+        plan = object.__new__(cls)
+        for name, value in values.items():
+            object.__setattr__(plan, name, value)
+        return plan
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -22,7 +22,7 @@ from rowseal.sql.admitted import CASTS, FUNCTIONS, NODES, SPOKEN_FALSE, Argument
 from rowseal.sql.checks import CHECKS, check_call, check_distinct, check_pattern
 from rowseal.sql.cures import TYPES, called, cure, is_construct, part, spoken, syntax_cure
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.parameters import bindable
+from rowseal.sql.parameters import Parameters, bindable
 from rowseal.sql.place import position
 from rowseal.sql.precedence import ARROWS, OPERATORS, refuse_mistakable
 from rowseal.sql.sieve import words
@@ -44,7 +44,7 @@ class ParsedQuery:
     tree: exp.Query
     nodes: list[exp.Expr]
     dialect: Dialect
-    params: Mapping[str, Any] = field(repr=False)
+    params: Parameters = field(repr=False)
 
 
 def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: Limits, functions: FunctionRules) -> ParsedQuery:

@@ -6,7 +6,7 @@ the bearer chose stands where a table is looked up, so a mistake about scopes en
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlglot import exp
@@ -14,18 +14,19 @@ from sqlglot.errors import SqlglotError
 
 from rowseal.catalog import Limits
 from rowseal.errors import AccessRefused, QueryRefused
-from rowseal.policy import Policy
+from rowseal.policy import Policy, Rows
 from rowseal.sql import BIND, Draft, DraftGuard, Form
 from rowseal.sql.admit import ParsedQuery
 from rowseal.sql.barrier import needs_fence
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.guards import encoded, reads_plain_tables, render
 from rowseal.sql.names import DatasetLookup, Occurrence, Permitted
+from rowseal.sql.parameters import Parameters
 from rowseal.sql.resolve import resolve
 from rowseal.sql.rewriting import name_computed, refer, rename, unqualify, without_brackets, write
 from rowseal.sql.searches import refuse_long_searches
 
-__all__ = ["secure"]
+__all__ = ["refill", "secure"]
 
 
 def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits: Limits, *, only: str | None = None) -> Draft:
@@ -60,6 +61,12 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     for node in parsed.nodes:
         node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
     return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
+
+
+def refill(names: Collection[str], guarded: Sequence[Rows], given: Parameters, dialect: Dialect) -> dict[str, Any]:
+    """Values for the binds of a query that was secured before: `names` are all of them, `guarded` the rows behind each guard, in order."""
+    values = {f"g{number}_{index}": value for number, rows in enumerate(guarded, 1) for index, value in enumerate(encoded(rows, dialect))}
+    return {name: values[name] if name in values else given.bind(name.partition("_")[2]) for name in names}
 
 
 def _guards(occurrences: Sequence[Occurrence], dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
@@ -100,7 +107,7 @@ def _asked(query: exp.Expr, params: Mapping[str, Any]) -> int | None:
     return _whole_number(params[counted.this]) if isinstance(counted, exp.Placeholder) else int(counted.this)
 
 
-def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: dict[str, Any]) -> None:
+def _mark_parameters(nodes: list[exp.Expr], given: Parameters, params: dict[str, Any]) -> None:
     used: dict[str, int] = {}
     for node in nodes:
         if not isinstance(node, exp.Placeholder) or node.parent is None:
@@ -108,7 +115,7 @@ def _mark_parameters(nodes: list[exp.Expr], given: Mapping[str, Any], params: di
         # A bind for each place: one without a type takes it from its first place, and the second would be cast to that.
         used[node.this] = used.get(node.this, 0) + 1
         name = f"p_{node.this}" if used[node.this] == 1 else f"p{used[node.this]}_{node.this}"
-        params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given[node.this]
+        params[name] = _whole_number(given[node.this]) if isinstance(node.parent, (exp.Limit, exp.Offset, exp.Fetch)) else given.bind(node.this)
         bind: exp.Expr = exp.Var(this=f"{BIND}{name}{BIND}")
         # A bare word there is a unit's name to the generator, which would write the bind as a string.
         is_unit = isinstance(node.parent, exp.TimestampTrunc) and node.arg_key == "unit"

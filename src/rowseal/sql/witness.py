@@ -20,10 +20,10 @@ from sqlglot.errors import ErrorLevel
 
 from rowseal.errors import AccessRefused, OurBug
 from rowseal.policy import Policy, Rows, Shaped
-from rowseal.sql import _SEAL, BIND, NUMBER, Draft, DraftGuard, GuardedRead, SecuredQuery
+from rowseal.sql import _SEAL, BIND, NUMBER, Draft, GuardedRead, Plan, SecuredQuery
 from rowseal.sql.proof import BOUND, READINGS, fail, parsed, prove_guard
 
-__all__ = ["attest"]
+__all__ = ["again", "attest", "prove"]
 
 _READS_WITHOUT_TABLE: Final = (exp.DDL, exp.DML, exp.Command, exp.Into, exp.Lock, exp.Pragma, exp.Attach, exp.Set, exp.Unnest, exp.Pivot, exp.TableSample)
 
@@ -41,45 +41,77 @@ _WRITERS: Final = _Writers()
 
 def attest(draft: Draft, policy: Policy) -> SecuredQuery:
     """Prove the draft against the policy and seal it. Raises OurBug, and nothing else, where the proof fails."""
-    expected: dict[str, Any] = {}
+    return again(prove(draft, policy), policy, draft.params)
+
+
+def prove(draft: Draft, policy: Policy) -> Plan:
+    """Prove the text of the draft, whatever the values. Raises OurBug."""
     reads: dict[str, frozenset[tuple[str, str]]] = {}
     heads: list[str] = []
     guards: list[GuardedRead] = []
+    shapes: list[Shaped] = []
+    own: set[str] = set()
     for position, guard in enumerate(draft.guards, 1):
         if guard.number != position:
             fail("guards are not numbered in order")
-        rows = _rows(guard, policy)
+        rows = _rows(guard.dataset, policy)
         proven = prove_guard(guard.text, draft.dialect, Shaped(rows), guard.form)
         reads |= {f"__g{position}{inside}": tables for inside, tables in proven.reads.items()}
         guards.append(GuardedRead(guard.dataset, guard.form))
-        expected |= {f"g{position}_{index}": value for index, value in enumerate(rows.values)}
+        shapes.append(Shaped.of(rows))
+        own |= {f"g{position}_{index}" for index in range(len(rows.values))}
         heads.append(guard.text.replace(NUMBER, str(position)))
     used = _prove_rest(draft)
-    _prove_values(draft, expected, used)
+    if any(name in own or not re.match(r"p[0-9]*_", name) for name in used):
+        fail("the bearer's part reads a guard's value")
     with_ = ", ".join((*heads, *draft.ctes))
     text = f"WITH {'RECURSIVE ' if draft.recursive else ''}{with_} {draft.body}" if with_ else draft.body
     parts = text.split(BIND)
     names = tuple(parts[1::2])
-    if set(names) != draft.params.keys():
-        fail("the binds of the text are not those of the values")
-    return SecuredQuery._sealed(
+    if set(names) != own | used:
+        fail("the binds of the text are not those of the guards and of the bearer's part")
+    return Plan._sealed(
         _SEAL,
+        shapes=tuple(shapes),
         dialect=draft.dialect,
         pieces=tuple(parts[0::2]),
         names=names,
-        params=draft.params,
         connection=policy.catalog.connection,
         datasets=tuple(dict.fromkeys(guard.dataset for guard in draft.guards)),
         guards=tuple(guards),
         reads=reads,
         row_limit=draft.row_limit,
         database=policy.catalog.database,
+    )
+
+
+def again(plan: Plan, policy: Policy, params: Mapping[str, Any]) -> SecuredQuery:
+    """The proven text with this policy's values. Raises OurBug where they are not the policy's, or the policy is of another shape."""
+    guarded = [_rows(guard.dataset, policy) for guard in plan.guards]
+    # INVARIANT: a text is proven for shapes, and no policy of another shape is ever read through it.
+    if tuple(map(Shaped.of, guarded)) != plan.shapes:
+        fail("a text was proven for a policy of another shape")
+    _prove_values(params, {f"g{number}_{index}": value for number, rows in enumerate(guarded, 1) for index, value in enumerate(rows.values)})
+    if params.keys() != set(plan.names):
+        fail("there are values that nobody reads, or reads without a value")
+    return SecuredQuery._sealed(
+        _SEAL,
+        dialect=plan.dialect,
+        pieces=plan.pieces,
+        names=plan.names,
+        params=params,
+        connection=plan.connection,
+        datasets=plan.datasets,
+        guards=plan.guards,
+        reads=plan.reads,
+        row_limit=plan.row_limit,
+        database=plan.database,
         expires_at=policy.grant.expires_at,
     )
 
 
-def _rows(guard: DraftGuard, policy: Policy) -> Rows:
-    dataset = policy.catalog.datasets.get(guard.dataset)
+def _rows(name: str, policy: Policy) -> Rows:
+    dataset = policy.catalog.datasets.get(name)
     try:
         if dataset is not None:
             return policy.rows(dataset)
@@ -149,15 +181,11 @@ def _keep_column_lists(nodes: list[exp.Expr]) -> None:
             node.set("alias", exp.TableAlias(this=exp.Var(this=f'"{node.alias}"({listed})')))
 
 
-def _prove_values(draft: Draft, expected: Mapping[str, Any], used: frozenset[str]) -> None:
-    """Each guard's binds hold exactly the policy's values, and no bind of a guard is read by the bearer's part."""
-    if any(name in expected or not re.match(r"p[0-9]*_", name) for name in used):
-        fail("the bearer's part reads a guard's value")
-    if draft.params.keys() != expected.keys() | used:
-        fail("there are values that nobody reads, or reads without a value")
+def _prove_values(params: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Each guard's binds hold exactly the policy's values."""
     for name, value in expected.items():
-        bound = draft.params[name]
-        if isinstance(value, tuple):
+        bound = params.get(name)
+        if isinstance(value, tuple) and bound is not None:
             bound = tuple(json.loads(bound)) if isinstance(bound, str) else tuple(bound)
         if bound != value or (not isinstance(value, tuple) and type(bound) is not type(value)):
             fail("a guard binds another value than the policy's")

@@ -11,7 +11,7 @@ aggregates, of the outermost SELECT. Everything else is exposed, the whole of ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from sqlglot import exp
 
@@ -21,6 +21,7 @@ from rowseal.sql.barrier.postgres import PostgresJudge
 from rowseal.sql.barrier.sqlite import SQLiteJudge
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.names import Names
+from rowseal.sql.parameters import Parameters
 
 __all__ = ["needs_fence"]
 
@@ -32,10 +33,10 @@ class _Judge(Protocol):
     def infallible(self, node: exp.Expr) -> bool: ...
 
 
-_JUDGES: Final[Mapping[str, Callable[[Names, Mapping[str, Any]], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge}
+_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge}
 
 
-def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Mapping[str, Any]) -> bool:
+def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Parameters) -> bool:
     """Whether any exposed part of the query could raise. `params` are the values of the bearer's parameters."""
     judge = _JUDGES[dialect.name](names, params)
     exposed = [node for root in _exposed(tree, dialect) for node in root.walk()]

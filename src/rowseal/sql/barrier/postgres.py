@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlglot import exp
 
@@ -12,6 +12,7 @@ from rowseal.catalog import Storage
 from rowseal.errors import QueryRefused
 from rowseal.sql.barrier.inert import COMPARISONS, INERT, PATTERNS, is_plain_pattern
 from rowseal.sql.names import MIXED, Column, Names
+from rowseal.sql.parameters import Parameters
 from rowseal.sql.place import position
 
 __all__ = ["PostgresJudge"]
@@ -31,7 +32,7 @@ _COMPARABLE: Final = (*_CASTABLE, frozenset({Storage.DATE, Storage.TIMESTAMP, St
 class PostgresJudge:
     """Judges single nodes; whoever asks walks the tree."""
 
-    def __init__(self, names: Names, params: Mapping[str, Any]) -> None:
+    def __init__(self, names: Names, params: Parameters) -> None:
         self.names = names
         self.params = params
 
@@ -105,7 +106,7 @@ class PostgresJudge:
             case exp.Null() | exp.Boolean():
                 return True, None
             case exp.Placeholder():
-                return True, Storage.FLOAT if isinstance(self.params.get(node.this), float) else None
+                return True, Storage.FLOAT if issubclass(self.params.kind(node.this), float) else None
             case exp.Cast() if isinstance(node.this, exp.Literal) and node.to.this is not exp.DType.ARRAY:
                 return True, Storage.FLOAT if node.to.this in (exp.DType.FLOAT, exp.DType.DOUBLE) else None
             case _:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from sqlglot import exp
 
 from rowseal.sql.barrier.inert import COMPARISONS, INERT, PATTERNS, is_plain_pattern
 from rowseal.sql.names import Names
+from rowseal.sql.parameters import Parameters
 
 __all__ = ["SQLiteJudge"]
 
@@ -28,7 +28,7 @@ _NAMED: Final = frozenset({"total", "date", "julianday", "unixepoch", "strftime"
 class SQLiteJudge:
     """Judges single nodes; whoever asks walks the tree."""
 
-    def __init__(self, names: Names, params: Mapping[str, Any]) -> None: ...
+    def __init__(self, names: Names, params: Parameters) -> None: ...
 
     def meets(self, exposed: list[exp.Expr]) -> bool:  # noqa: ARG002 -- whatever meets here, nothing is cast
         """Whether what the query brings together, without an operator that says so, meets without raising."""
