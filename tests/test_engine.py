@@ -728,6 +728,13 @@ def role(stocked_postgres: servers.Database) -> Iterator[str]:
         ("GRANT CREATE ON DATABASE {database} TO {role}", "may CREATE in the database"),
         ("GRANT CREATE ON SCHEMA public TO {role}", "may CREATE in the schema `public`"),
         ("ALTER ROLE {role} NOINHERIT; GRANT rowseal_owner TO {role}", "owns `public.orders`"),
+        ("ALTER ROLE {role} CREATEDB", "has CREATEDB"),
+        ("ALTER ROLE {role} REPLICATION", "has REPLICATION"),
+        ("GRANT pg_monitor TO {role}", "predefined role"),
+        ("GRANT pg_signal_backend TO {role}", "predefined role"),
+        ("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {role}", "may call `pg_read_file`"),
+        ("GRANT EXECUTE ON FUNCTION lo_import(text) TO {role}", "may call `lo_import`"),
+        ("GRANT SET ON PARAMETER session_replication_role TO {role}", "may set the server's parameter `session_replication_role`"),
     ],
 )
 def test_a_role_that_may_do_more_than_read_is_refused_at_start(stocked_postgres: servers.Database, role: str, given: str, reason: str) -> None:
@@ -744,6 +751,56 @@ def test_a_role_that_may_do_more_than_read_is_refused_at_start(stocked_postgres:
         database.check_role([("public", "orders")], allow_privileged=True, file="datasets.yaml")
     finally:
         database.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ("", None),
+        ("GRANT TEMPORARY ON DATABASE {database} TO {role}", "may make temporary tables"),
+        ("GRANT INSERT ON orders TO {role}", "may write to `public.orders`"),
+        ("GRANT UPDATE (region) ON orders TO {role}", "may write to `public.orders`"),
+        ("GRANT TRUNCATE ON orders TO {role}", "may write to `public.orders`"),
+        ("GRANT SELECT (id) ON items TO {role}", "may read `public.items`, which no dataset names"),
+        (
+            "CREATE FUNCTION public.lent() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; ALTER FUNCTION lent() OWNER TO rowseal_owner",
+            "may call `lent`, which acts as somebody else",
+        ),
+    ],
+)
+def test_what_a_role_may_do_beyond_its_work_is_in_the_log_at_start(
+    fresh_postgres: servers.Database, caplog: pytest.LogCaptureFixture, given: str, noted: str | None
+) -> None:
+    name = f"r_{uuid.uuid4().hex[:8]}"
+    fresh_postgres.run(*(statement for statement in SCRIPT.split(";") if statement.strip()))
+    fresh_postgres.server.run(
+        f"CREATE ROLE {name} LOGIN",
+        f"GRANT CONNECT ON DATABASE {fresh_postgres.name} TO {name}",
+        f"GRANT SELECT ON orders TO {name}",
+        *(statement.format(role=name, database=fresh_postgres.name) for statement in filter(None, given.split(";"))),
+        database=fresh_postgres.name,
+    )
+    database = Database(fresh_postgres.server.url(name, fresh_postgres.name), dialect="postgres", limits=Limits())
+    try:
+        database.check_role([("public", "orders")], allow_privileged=False, file="datasets.yaml")
+        assert [noted in each for each in caplog.messages] == ([True] if noted else [])
+    finally:
+        database.close()
+        fresh_postgres.server.run(f"DROP OWNED BY {name}", f"DROP ROLE {name}", database=fresh_postgres.name)
+
+
+@pytest.mark.postgres
+def test_a_view_that_reads_past_row_security_is_in_the_log_at_start(fresh_postgres: servers.Database, caplog: pytest.LogCaptureFixture) -> None:
+    fresh_postgres.run("CREATE TABLE orders (id int)", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY", "CREATE VIEW seen AS SELECT id FROM orders")
+    database = Database(fresh_postgres.reader_url, dialect="postgres", limits=Limits())
+    database.check_role([("public", "seen"), ("public", "orders")], allow_privileged=False, file="datasets.yaml")
+    assert "reads past row security in the view `public.seen`" in caplog.text
+    caplog.clear()
+    fresh_postgres.run("ALTER VIEW seen SET (security_invoker = true)")
+    database.check_role([("public", "seen"), ("public", "orders")], allow_privileged=False, file="datasets.yaml")
+    assert caplog.messages == []
+    database.close()
 
 
 # --- what is ended from outside ----------------------------------------------------------------------------------------------------------------
