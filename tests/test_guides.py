@@ -11,15 +11,11 @@ from typing import Any
 
 import anyio
 import httpx
-import psycopg
 import pytest
-from sqlalchemy import make_url
 
 import pages
-import servers
 from rowseal import Gate, Signer, errors
 from rowseal.app import create_app
-from sample_engine.keys import make_keys
 
 pytestmark = pytest.mark.timeout(300)  # the shop is made by programs, one after the other
 
@@ -192,32 +188,3 @@ def test_lint_finds_nothing_new_where_nothing_changed(shop: Shop) -> None:
     """lint.md: both commands, as they stand."""
     (fence,) = pages.fences("docs/reference/lint.md")
     assert pages.run(fence.text, shop.folder) == "nothing was found\n"
-
-
-@pytest.mark.postgres
-def test_the_role_of_the_page_passes(fresh_postgres: servers.Database, tmp_path: Path) -> None:
-    """engine.md: its statements make a role with which a gate starts; without the tables' rights it would not read."""
-    (fence,) = (fence for fence in pages.fences("docs/explanation/engine.md") if fence.language == "sql")
-    role = f"guide_{fresh_postgres.name}"
-    script = fence.text.replace("rowseal", f'"{role}"').replace("DATABASE shop", f'DATABASE "{fresh_postgres.name}"').replace("'...'", "'guide'")
-    with psycopg.connect(fresh_postgres.superuser_url.replace("+psycopg", "", 1), autocommit=True) as database:
-        for table in ("orders", "order_items", "customers", "products"):
-            database.execute(f"CREATE TABLE {table} (id integer, tenant_id integer)".encode())
-        database.execute("INSERT INTO orders VALUES (1, 1), (2, 2)")
-        database.execute(script.encode())
-        try:
-            make_keys(tmp_path)
-            url = make_url(fresh_postgres.reader_url).set(username=role, password="guide").render_as_string(hide_password=False)
-            (tmp_path / "datasets.yaml").write_text(
-                f"version: 1\ndatabase: {json.dumps(url)}\n"
-                "tokens: [{profile: vizzly, keys: [{id: k, public_key_file: public.pem}]}]\n"
-                "datasets: [{id: orders, table: orders, fields: [{id: id, type: number}, {id: tenant_id, type: number}]}]\n"
-            )
-            gate = Gate.from_yaml(tmp_path / "datasets.yaml")
-            token = Signer((tmp_path / "private.pem").read_bytes()).generate_tokens(
-                user_reference="u", project_id="p", data_set_ids=["orders"], secure_filters={"orders": [[{"field": "tenant_id", "op": "=", "value": 2}]]}
-            )
-            assert gate.verify(token["dataAccessToken"]).execute("SELECT id FROM orders").rows == [(2,)]
-            gate.close()
-        finally:
-            database.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())

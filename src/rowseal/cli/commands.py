@@ -15,6 +15,7 @@ from rowseal.cli.demo import demo
 from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
 from rowseal.cli.lint import lint
+from rowseal.cli.postgres_role import postgres_role
 from rowseal.cli.schema import schema
 from rowseal.cli.serve import serve
 from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
@@ -60,6 +61,11 @@ def _option(*flags: str, about: str, **settings: Any) -> Option:
 _JSON: Final = _option("--json", about="print JSON, for scripts", action="store_true")
 _KEPT_OUT: Final = "`-` reads it from standard input and `@file` from a file, so that it does not land in the shell's history"
 _CONFIG: Final = _option("-c", "--config", about="the configuration (default: datasets.yaml)", metavar="FILE", default="datasets.yaml")
+_PRINTED: Final = (
+    _option("file", about="the configuration (default: datasets.yaml)", metavar="FILE", nargs="?", default="datasets.yaml"),
+    _option("--role", about="the role's name (default: rowseal)", metavar="NAME", default="rowseal"),
+    _option("--connection", about="the connection that it is for, where the file has several PostgreSQL databases", metavar="NAME"),
+)
 _ASKED: Final = (
     _CONFIG,
     _option("--token", about=f"the data access token; {_KEPT_OUT}", metavar="TOKEN", required=True),
@@ -187,6 +193,15 @@ COMMANDS: Final = (
         "Beside a file that begins with `# yaml-language-server: $schema=datasets.schema.json`. What is valid is for `validate` to say.",
         "rowseal schema > datasets.schema.json",
         (),
+    ),
+    Command(
+        "postgres-role",
+        postgres_role,
+        "Print SQL that makes a PostgreSQL role which may read what a configuration reads, and do nothing else.",
+        "Column by column, with the reason beside each step. Nothing runs: read it, and give it to psql as a superuser.\n"
+        "docs/how-to/least-privilege.md says what it stops.",
+        "rowseal postgres-role --role rowseal datasets.yaml > role.sql",
+        _PRINTED,
     ),
     Command(
         "explain",

@@ -103,9 +103,18 @@ def _parse(driver: psycopg.Connection[Any], query: SecuredQuery) -> None:
 
 def _parsing(connection: Any, statement: bytes, types: Sequence[int]) -> Generator[Any, Any, None]:
     connection.send_prepare(b"", statement, types)
-    for result in (yield from execute(connection)):
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
+    yield from _answered(connection)
+    connection.send_describe_prepared(b"")
+    described = yield from _answered(connection)
+    if not described.nfields:
+        raise OurBug("the database testified that the statement answers with no columns, and so is no query")
+
+
+def _answered(connection: Any) -> Generator[Any, Any, Any]:
+    (result,) = yield from execute(connection)
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    return result
 
 
 def _numbered(driver: psycopg.Connection[Any], query: SecuredQuery) -> tuple[bytes, list[int]]:
