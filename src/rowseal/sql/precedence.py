@@ -45,6 +45,8 @@ def refuse_mistakable(parent: exp.Expr, child: exp.Expr) -> None:
             raise _brackets(child)
         return
     outer, inner = OPERATORS[type(parent)], OPERATORS.get(type(child))
+    if outer == _COMPARISON and child is parent.args.get("expression") and _may_be_the_parser_s(child):
+        raise _brackets(child, "write the condition in brackets first, on the left of the comparison")
     if inner is None or (type(parent) in (exp.In, exp.Between) and child is not parent.this and inner > _COMPARISON):
         return
     if type(parent) is exp.ArrayContainsAll:
@@ -62,10 +64,18 @@ def refuse_mistakable(parent: exp.Expr, child: exp.Expr) -> None:
     raise _brackets(child)
 
 
-def _brackets(node: exp.Expr) -> QueryRefused:
+def _may_be_the_parser_s(child: exp.Expr) -> bool:
+    """Brackets that nobody may have written: of `1 < 2 NOT IN (3) IS NULL` the parser makes `(1 < (NOT 2 IN (3))) IS NULL`, SQLite the other way."""
+    if type(child) is not exp.Paren:
+        return False
+    inside = child.this.this if type(child.this) is exp.Escape else child.this
+    return type(inside) is exp.Not or bool(inside.args.get("negate"))
+
+
+def _brackets(node: exp.Expr, hint: str = "put the inner expression into brackets") -> QueryRefused:
     return QueryRefused(
         "construct_refused",
         "databases disagree about which of two operators here comes first",
-        hint="put the inner expression into brackets",
+        hint=hint,
         **position(node),
     )
