@@ -123,6 +123,22 @@ def _other_value(given: Draft) -> Draft | None:
     return replace(given, params={**given.params, name: other})
 
 
+def _other_list(given: Draft, change: Callable[[list[Any]], Any]) -> Draft | None:
+    """Every list of the guards, changed."""
+    params = dict(given.params)
+    for name, value in params.items():
+        if isinstance(value, list):
+            params[name] = change(value)
+        elif isinstance(value, str) and value.startswith("["):
+            params[name] = json.dumps(change(json.loads(value)))
+    return replace(given, params=params) if params != given.params else None
+
+
+def _parent_schema(given: Draft) -> tuple[str, str]:
+    schema = "main" if given.dialect == "sqlite" else "public"
+    return f'EXISTS(SELECT 1 FROM "{schema}".', f"EXISTS(SELECT 1 FROM {schema}."
+
+
 def _missing_value(given: Draft) -> Draft | None:
     return replace(given, params={name: value for name, value in given.params.items() if name != "g1_0"})
 
@@ -184,7 +200,15 @@ SABOTAGES: dict[str, Sabotage] = {
     "guard that hands on no condition": lambda given: replace(given, guards=(replace(given.guards[0], form="case"), *given.guards[1:])),
     "guard with another fence": _guard_text(" AS NOT MATERIALIZED (", " AS ("),
     "text after a guard": lambda given: replace(given, guards=(replace(given.guards[0], text=given.guards[0].text + ', "x" AS (SELECT 1)'), *given.guards[1:])),
+    "parent's schema without quotes": lambda given: _guard_text(*_parent_schema(given))(given),
     "values swapped": _swap_values,
+    "list without one": lambda given: _other_list(given, lambda value: value[1:]),
+    "list of another type": lambda given: _other_list(given, lambda value: [float(each) if isinstance(each, int) else [each] for each in value]),
+    "no list": lambda given: _other_list(given, lambda _: None),
+    "text that is no list": lambda given: replace(given, params=dict.fromkeys(given.params, "[")),
+    "dialect changed": lambda given: replace(given, dialect="sqlite" if given.dialect == "postgres" else "postgres"),
+    "row limit raised": lambda given: replace(given, row_limit=given.row_limit + 1),
+    "row limit without rows": lambda given: replace(given, row_limit=0),
     "value changed": _other_value,
     "value missing": _missing_value,
     "value nobody reads": lambda given: replace(given, params={**given.params, "g9_9": 1}),

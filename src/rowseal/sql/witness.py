@@ -46,6 +46,8 @@ def attest(draft: Draft, policy: Policy) -> SecuredQuery:
 
 def prove(draft: Draft, policy: Policy) -> Plan:
     """Prove the text of the draft, whatever the values. Raises OurBug."""
+    if draft.dialect != policy.catalog.dialect or not 0 < draft.row_limit <= policy.catalog.limits.rows:
+        fail("the draft is for another database, or hands out more rows than it may")
     reads: dict[str, frozenset[tuple[str, str]]] = {}
     heads: list[str] = []
     guards: list[GuardedRead] = []
@@ -185,7 +187,18 @@ def _prove_values(params: Mapping[str, Any], expected: Mapping[str, Any]) -> Non
     """Each guard's binds hold exactly the policy's values."""
     for name, value in expected.items():
         bound = params.get(name)
-        if isinstance(value, tuple) and bound is not None:
-            bound = tuple(json.loads(bound)) if isinstance(bound, str) else tuple(bound)
-        if bound != value or (not isinstance(value, tuple) and type(bound) is not type(value)):
+        if isinstance(value, tuple):
+            members = _members(bound)
+            if members != value or set(map(type, members)) != set(map(type, value)):
+                fail("a guard binds other values than the policy's")
+        elif bound != value or type(bound) is not type(value):
             fail("a guard binds another value than the policy's")
+
+
+def _members(bound: object) -> tuple[Any, ...]:
+    """The values of a list as a driver takes it: one array, or one JSON text."""
+    try:
+        found = json.loads(bound) if isinstance(bound, str) else bound
+    except ValueError:
+        found = None
+    return tuple(found) if isinstance(found, list) else fail("a guard binds no list where the policy has one")

@@ -122,6 +122,8 @@ def _names(body: exp.Select, sources: Collection[int]) -> Iterator[exp.Identifie
             continue
         if node.this.this != "value":
             yield node.this
+        if isinstance(node.args.get("db"), exp.Identifier):
+            yield node.args["db"]
 
 
 class _GuardReader:
