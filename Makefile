@@ -1,7 +1,7 @@
 # Everything a newcomer or a CI machine needs; each target sets up what it uses. `make` alone lists them.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help demo serve check test servers bench fuzz docs
+.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper coverage docs
 
 BIN := .venv/bin
 VENV := .venv/pyvenv.cfg
@@ -36,6 +36,18 @@ bench: $(READY) ## what rowseal costs
 
 fuzz: $(READY) ## N random queries (default 2000) against the oracles
 	$(BIN)/python -m tests.fuzz $(N)
+
+sabotage: $(READY) ## break the security core in every way of mutation/sabotages.py: a test must notice each
+	$(BIN)/python -m mutation.sabotage
+
+mutate: $(READY) ## change every small part of M (default: the whole security core; hours): the score of the tests
+	$(BIN)/python -m mutation $(M)
+
+tamper: $(READY) ## change N secured queries (default 2000) in every way: the witness must refuse each
+	$(BIN)/python -m tests.tampering $(N)
+
+coverage: $(READY) ## branches of the security core that no test takes; there are none without a reason
+	$(BIN)/python -m mutation.coverage
 
 docs: $(READY) ## write the reference pages that come from the code
 	$(BIN)/python -m docs.generate
