@@ -15,7 +15,7 @@ from typing import Any, Final
 from databases.sqlite import load_sqlite
 from world import COMPUTED, Column, Table, Value
 
-__all__ = ["is_derived", "written_out"]
+__all__ = ["is_derived", "with_views", "written_out"]
 
 _READ: Final[Mapping[str, Any]] = {
     "integer": int,
@@ -32,6 +32,14 @@ _READ: Final[Mapping[str, Any]] = {
 def is_derived(dataset: Mapping[str, Any]) -> bool:
     """Whether the dataset's rows are made of other rows."""
     return bool("sql" in dataset or dataset.get("joins"))
+
+
+def with_views(configuration: Mapping[str, Any], views: Mapping[str, str]) -> Mapping[str, Any]:
+    """The same configuration for the model: a dataset over a view is one over the view's SELECT."""
+    if not any(dataset.get("table") in views for dataset in configuration["datasets"]):
+        return configuration
+    seen = [{**dataset, "sql": views[dataset["table"]]} if dataset.get("table") in views else dataset for dataset in configuration["datasets"]]
+    return {**configuration, "datasets": seen}
 
 
 def written_out(configuration: Mapping[str, Any], tables: Sequence[Table]) -> tuple[Mapping[str, Any], tuple[Table, ...]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ import yaml
 from databases import DIALECTS, marked
 from world import CONFIGURATION, Bearer
 
-__all__ = ["CASES", "Case", "cases", "ordered", "shown"]
+__all__ = ["CASES", "Case", "as_case", "cases", "ordered", "shown"]
 
 CASES: Final = Path(__file__).resolve().parent / "cases"
 _HEADING = re.compile(r"^(#+) (.+)$")
@@ -203,6 +203,25 @@ def _cell(value: Any) -> str:
         case _:
             text = str(value)
             return json.dumps(text, ensure_ascii=False) if _AMBIGUOUS.search(text) else text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without anchors: a filter that several datasets have is written for each."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def as_case(title: str, bearer: Bearer, sql: str, params: Mapping[str, Any], rows: Sequence[str] | None) -> str:
+    """A case as a page has it; `refused` with the code left open where there are no rows."""
+    grant = yaml.dump(
+        {name: bearer.filters.get(name, "granted") for name in bearer.datasets}, default_flow_style=None, sort_keys=False, width=160, Dumper=_Dumper
+    )
+    blocks = [f"## {title}", f"```yaml grant\n{grant.strip()}\n```", f"```sql ask\n{sql}\n```"]
+    if params:
+        blocks.append(f"```json params\n{json.dumps(params)}\n```")
+    blocks.append("```refused\n?\n```" if rows is None else "\n".join(["```rows", *sorted(rows), "```"]))
+    return "\n\n".join(blocks)
 
 
 def _rewrite(path: Path, answers: Mapping[int, tuple[str, ...]]) -> None:

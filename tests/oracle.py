@@ -6,7 +6,8 @@ G6: a refusal ran no SQL. G10: no refusal says anything that stands in a forbidd
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,10 +20,13 @@ from sqlalchemy.engine import Engine
 import servers
 from databases import DIALECTS, Answer, Model
 from databases.spies import spying
+from derived import with_views
 from model import permission, plant, twin, visible
-from rowseal import errors
-from rowseal.gate import Gate
-from world import CONFIGURATION, TABLES, VIEWS, Bearer, configuration_file, token
+from rowseal import decisions, errors
+from rowseal.engine import Result
+from rowseal.gate import Access, Gate
+from rowseal.sql import SecuredQuery
+from world import CONFIGURATION, TABLES, VIEWS, Bearer, Table, configuration_file, token
 
 __all__ = ["Judgement", "Outcome", "Stage", "outcome_of", "watched"]
 
@@ -30,6 +34,7 @@ __all__ = ["Judgement", "Outcome", "Stage", "outcome_of", "watched"]
 AFTER_SQL: Final = frozenset({"result_too_large", "query_failed", "database_unavailable", "timed_out"})
 # Marks text that stands in forbidden rows only.
 CANARY: Final = "LEAK"
+_FRESH_SECONDS: Final = 300  # of the fifteen minutes that a token lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,55 +52,82 @@ class Outcome:
     def code(self) -> str | None:
         return self.refusal[2] if self.refusal else None
 
-    def seen(self, *, ordered: bool) -> tuple[Any, ...]:
-        """What may be compared: rows as a multiset unless `ordered`."""
-        return self.columns, None if self.rows is None else bag(self.rows, ordered=ordered), self.truncated, self.refusal
+    def seen(self, *, ordered: bool, loose: bool = False) -> tuple[Any, ...]:
+        """What may be compared: rows as a multiset unless `ordered`; `loose` as for `bag`."""
+        return self.columns, None if self.rows is None else bag(self.rows, ordered=ordered, loose=loose), self.truncated, self.refusal
 
 
-def bag(rows: Sequence[Sequence[Any]], *, ordered: bool) -> list[str]:
-    """Rows in a form that tells 1 from True, 1.0 and '1'; sorted unless their order means something.
+def bag(rows: Sequence[Sequence[Any]], *, ordered: bool, loose: bool = False) -> list[str]:
+    """Rows in a form that tells 1 from True, 1.0 and '1' (`loose`: 1 is 1.0); sorted unless their order means something.
 
     Floats to twelve digits: a sum of them depends on the order of the rows.
     """
-    shown = [repr(tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in row)) for row in rows]
+    shown = [repr(tuple(_loose(_rounded(value)) if loose else _rounded(value) for value in row)) for row in rows]
     return shown if ordered else sorted(shown)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
+def _loose(value: Any) -> Any:
+    """UNION, DISTINCT, MIN and the like keep one of several equal numbers, whichever comes first: its type and its zeros mean nothing."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(f"{value:.12g}")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_WATCHING: Final[list[list[str]]] = []
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def _note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    for sent in _WATCHING:
+        sent.append(statement)
 
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
     """Every statement that any SQLAlchemy engine sends meanwhile."""
     sent: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
+    _WATCHING.append(sent)
     try:
         yield sent
     finally:
-        event.remove(Engine, "before_cursor_execute", note)
+        _WATCHING.pop()
 
 
 def outcome_of(gate: Gate, signed: str, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None) -> Outcome:
     """Ask the gate. Only a refusal is caught: any other exception is a fault of the product and fails the test."""
+    return _outcome(lambda: gate.verify(signed).execute(sql, params, dataset))
+
+
+def _outcome(ask: Callable[[], Result]) -> Outcome:
     with watched() as sent, spying() as heard:
         try:
-            result = gate.verify(signed).execute(sql, params, dataset)
+            result = ask()
         except errors.Refused as refused:
-            told = (type(refused).__name__, refused.status, refused.code, refused.detail, refused.hint, refused.line, refused.column)
-            return Outcome(refusal=told, statements=len(sent), spied=frozenset(heard))
+            return Outcome(refusal=_told(refused), statements=len(sent), spied=frozenset(heard))
     return Outcome(
         columns=tuple(result.columns), rows=tuple(tuple(row) for row in result.rows), truncated=result.truncated, statements=len(sent), spied=frozenset(heard)
     )
 
 
+def _told(refused: errors.Refused) -> tuple[Any, ...]:
+    return type(refused).__name__, refused.status, refused.code, refused.detail, refused.hint, refused.line, refused.column
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One query, judged. `problems` is empty where every guarantee held; `model` is V's answer, None where V's database could not give one."""
+    """One query, judged. `problems` is empty where every guarantee held; `model` is V's answer, None where V's database could not give one.
+
+    `secured` is the query that was sent, where the judge has it.
+    """
 
     full: Outcome
     model: Answer | None
     problems: tuple[str, ...]
+    secured: SecuredQuery | None = None
 
 
 class Stage:
@@ -106,6 +138,7 @@ class Stage:
         self.dialect = dialect
         self._folder = folder
         self._gates: dict[tuple[str, str], Gate] = {}
+        self._accesses: dict[str, tuple[float, Access]] = {}
         self._set: tuple[Any, ...] | None = None
         self._exit = ExitStack()
         self._model: Model | None = None
@@ -114,28 +147,39 @@ class Stage:
             self._databases[variant] = DIALECTS[dialect].new(run, folder / variant)
             self._exit.callback(self._databases[variant].drop)
 
-    def set(self, bearer: Bearer, planted: Sequence[int | Decimal | str], configuration: Mapping[str, Any] = CONFIGURATION, *, analyze: bool = False) -> None:
-        """Fill the databases for `bearer`: a forbidden row for every member of `planted`, and the twin's other forbidden rows.
+    def set(
+        self,
+        bearer: Bearer,
+        planted: Sequence[int | Decimal | str],
+        configuration: Mapping[str, Any] = CONFIGURATION,
+        *,
+        analyze: bool = False,
+        tables: Sequence[Table] = TABLES,
+        views: Mapping[str, str] = VIEWS,
+    ) -> None:
+        """Fill the databases for `bearer` with `tables`: a forbidden row for every member of `planted`, and the twin's other forbidden rows.
 
         `analyze` gives the planner statistics, and with them other plans.
         """
-        wanted = (repr(bearer), repr(configuration), tuple(planted), analyze)
+        wanted = (repr(bearer), repr(configuration), tuple(planted), analyze, tables, views)
         if wanted == self._set:
             return
         self._set = None
-        allowed = permission(configuration, TABLES, bearer)
-        full = plant(configuration, TABLES, allowed, planted)
+        model = with_views(configuration, views)
+        allowed = permission(model, tables, bearer)
+        full = plant(model, tables, allowed, planted)
         # The twin lacks the table that is no dataset: whether it exists is nobody's business either.
-        other = tuple(table for table in twin(configuration, full, allowed) if table.name != "salaries")
-        relations = visible(configuration, full, allowed)
-        if [relation.rows for relation in relations] != [relation.rows for relation in visible(configuration, other, permission(configuration, other, bearer))]:
+        other = tuple(table for table in twin(model, full, allowed) if table.name != "salaries")
+        relations = visible(model, full, allowed)
+        if [relation.rows for relation in relations] != [relation.rows for relation in visible(model, other, permission(model, other, bearer))]:
             raise AssertionError("the twin differs in permitted rows: the oracle itself is wrong")
-        self._databases["full"].fill(full, VIEWS, analyze=analyze)
-        self._databases["twin"].fill(other, VIEWS, analyze=analyze)
+        self._databases["full"].fill(full, views, analyze=analyze)
+        self._databases["twin"].fill(other, views, analyze=analyze)
         if self._model is not None:
             self._model.close()
         self._model = self._databases["model"].model(relations)
         self._bearer, self._configuration = bearer, configuration
+        self._accesses.clear()
         self._set = wanted
 
     def gate(self, variant: str) -> Gate:
@@ -158,16 +202,54 @@ class Stage:
         except DIALECTS[self.dialect].errors:
             return None
 
-    def judge(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, ordered: bool = False) -> Judgement:
+    def judge(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, ordered: bool = False, loose: bool = False) -> Judgement:
         """Ask `full`, `twin` and V, and say which guarantee did not hold."""
         signed = token(self._bearer)
         full, other = (outcome_of(self.gate(variant), signed, sql, params, dataset) for variant in ("full", "twin"))
-        model = self.model(sql, params or {})
+        return self._judged(sql, params or {}, full, other, None, ordered=ordered, loose=loose)
+
+    def judge_quickly(self, sql: str, params: Mapping[str, Any] | None = None) -> Judgement:
+        """As `judge`, but the query is secured once and what came of it is run on both databases.
+
+        What `secure` makes of a query depends on the policy and the catalog, and these are the same for both; `alike` compares them.
+        """
+        with watched() as sent:
+            try:
+                query = self._access("full").secure(sql, params)
+            except errors.Refused as refused:
+                outcome = Outcome(refusal=_told(refused), statements=len(sent))
+                return self._judged(sql, params or {}, outcome, outcome, None, ordered=False, loose=True)
+        full, other = (_outcome(lambda variant=variant: self._run(variant, query)) for variant in ("full", "twin"))
+        return self._judged(sql, params or {}, full, other, query, ordered=False, loose=True)
+
+    def alike(self) -> bool:
+        """Whether both gates know the same catalog, so that they secure every query to the same text."""
+        full, twin_ = (repr(self.gate(variant).catalogs) for variant in ("full", "twin"))
+        return full == twin_
+
+    def _access(self, variant: str) -> Access:
+        """What a token opens that is not older than a few minutes."""
+        now = time.monotonic()
+        if variant not in self._accesses or now - self._accesses[variant][0] > _FRESH_SECONDS:
+            self._accesses[variant] = now, self.gate(variant).verify(token(self._bearer))
+        return self._accesses[variant][1]
+
+    def _run(self, variant: str, query: SecuredQuery) -> Result:
+        with decisions.current(), self.gate(variant)._entered() as state:
+            return state.connections[query.connection].database.execute(query)
+
+    def _judged(
+        self, sql: str, params: Mapping[str, Any], full: Outcome, other: Outcome, secured: SecuredQuery | None, *, ordered: bool, loose: bool
+    ) -> Judgement:
+        model = self.model(sql, params)
         problems = []
-        if full.seen(ordered=ordered) != other.seen(ordered=ordered):
-            problems.append(f"G2: the answer depends on forbidden rows: {full.seen(ordered=ordered)} against {other.seen(ordered=ordered)}")
-        if full.rows is not None and model is not None and not full.truncated and bag(full.rows, ordered=ordered) != bag(model[1], ordered=ordered):
-            problems.append(f"G1: {bag(full.rows, ordered=ordered)} instead of {bag(model[1], ordered=ordered)}")
+        seen, seen_there = full.seen(ordered=ordered, loose=loose), other.seen(ordered=ordered, loose=loose)
+        if seen != seen_there:
+            problems.append(f"G2: the answer depends on forbidden rows: {seen} against {seen_there}")
+        if full.rows is not None and model is not None and not full.truncated:
+            expected = bag(model[1], ordered=ordered, loose=loose)
+            if seen[1] != expected:
+                problems.append(f"G1: {seen[1]} instead of {expected}")
         if full.spied != other.spied:
             problems.append(f"G2: a function of the bearer was called with values of forbidden rows: {full.spied ^ other.spied}")
         if full.code == "our_bug":
@@ -176,7 +258,7 @@ class Stage:
             problems.append("G6: a refused query reached the database")
         if CANARY in repr(full.refusal) and CANARY not in sql:
             problems.append("G10: a refusal speaks of a forbidden row")
-        return Judgement(full, model, tuple(problems))
+        return Judgement(full, model, tuple(problems), secured)
 
     def close(self) -> None:
         if self._model is not None:

@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 import servers
 from world import Table
 
-__all__ = ["Answer", "Database", "Dialect", "Model", "Speech", "definition", "indexes", "numbered", "quoted"]
+__all__ = ["FEATURES", "Answer", "Database", "Dialect", "Model", "Speech", "definition", "indexes", "numbered", "quoted"]
 
 Answer: TypeAlias = "tuple[tuple[str, ...], list[tuple[Any, ...]]]"  # names of columns, and rows
+
+
+# What of SQL some databases have and others have not.
+FEATURES: Final = frozenset(
+    {
+        "alias columns",  # FROM (..) AS a(x, y)
+        "calm case",  # CASE fails on no value, so that the product may leave it unguarded
+        "distinct on",
+        "except all",
+        "filter",  # on aggregates
+        "frames",
+        "frames of groups",
+        "full join",  # on columns of both sides
+        "full join on anything",
+        "grouping sets",
+        "lateral",
+        "named windows",
+        "nulls first",
+        "quantified",  # = ANY (SELECT ..)
+        "recursive",
+        "right join",
+        "rows",  # (a, b) IN (SELECT ..)
+        "window filter",
+        "with hints",  # AS MATERIALIZED
+    }
+)
 
 
 class Model(Protocol):
@@ -53,9 +79,12 @@ class Speech:
     """How random queries are spelled here, and what of SQL they may use.
 
     Expressions are templates by the type that they give, number or text. `{number}` and `{text}` in them are columns of that type,
-    `{#}` and `{'}` literals, `{code}` and `{payload}` the columns of that name (a template with one is used where such a column is).
+    `{n}` and `{t}` columns, literals or further templates, `{#}` and `{'}` literals, `{=}` once more what the first blank holds, `{code}`
+    and `{payload}` the columns of that name (a template with one is used where such a column is). What they give may not depend on the
+    order of rows, nor on whether a number is written 1 or 1.0.
     `calm` ones fail on no value, so that the product may leave them unguarded; `ordinary` ones fail on no permitted row;
-    `failing` ones fail on some row. `aggregates` stand over columns of their own query.
+    `failing` ones fail on some row. `aggregates` stand over columns of their own query. `ranks` are window functions over rows in an order
+    without ties.
     """
 
     schema: str  # the default one, as a query may write it
@@ -67,8 +96,14 @@ class Speech:
     ordinary: Mapping[str, Sequence[str]]
     failing: Mapping[str, Sequence[str]]
     aggregates: Mapping[str, Sequence[str]]
+    ranks: Sequence[str]
     patterns: Sequence[str]  # predicates
-    features: frozenset[str] = field(default=frozenset())  # of `strategies.FEATURES`
+    values: tuple[str, str] | None  # what `VALUES (1, 'a')` calls its columns; None where it cannot stand in FROM
+    features: frozenset[str]  # of FEATURES
+
+    def __post_init__(self) -> None:
+        if unknown := self.features - FEATURES:
+            raise ValueError(f"no such feature: {', '.join(sorted(unknown))}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,16 @@ def _new(run: servers.Run, _folder: Path) -> _Database:
 
 
 _ORDINARY: Final = {
-    "number": ("COALESCE({number}, {#})", "LENGTH({text})", "({number} * 2)", "-{number}"),
-    "text": ("COALESCE({text}, {'})", "UPPER({text})", "({text} || '-' || {text})", "REPLACE({text}, 'EU', 'U')", "LPAD({text}, 4, '.')"),
+    "number": (
+        *("COALESCE({number}, {#})", "LENGTH({text})", "({number} * 2)", "-{number}", "({n} + {n})", "({n} - {#})", "({number} * {#})", "NULLIF({n}, {#})"),
+        *("({n} / {#})", "({number} % {#})", "CAST({n} AS DOUBLE PRECISION)", "ROUND({number})", "STRPOS({t}, {'})", "GREATEST({n}, {#})", "LEAST({n}, {n})"),
+        *("SIGN({number})", "CASE {number} WHEN {#} THEN {n} ELSE {n} END", "FLOOR({number})", "CEIL({n})"),
+    ),
+    "text": (
+        *("COALESCE({text}, {'})", "UPPER({text})", "({text} || '-' || {t})", "REPLACE({text}, 'EU', 'U')", "LPAD({text}, 4, '.')", "SUBSTR({t}, 2)"),
+        *("LEFT({t}, 2)", "RIGHT({t}, 1)", "TRIM({t})", "LOWER({t})", "NULLIF({text}, {'})", "CAST({number} AS TEXT)", "CONCAT({t}, {number})", "REVERSE({t})"),
+        *("SPLIT_PART({t}, '-', 1)", "CASE {text} WHEN {'} THEN {t} ELSE {t} END", "COALESCE({text}, {t}, {'})", "CONCAT_WS(',', {t}, {t})"),
+    ),
 }
 POSTGRES: Final = Dialect(
     name="postgres",
@@ -126,15 +134,45 @@ POSTGRES: Final = Dialect(
         calm={"number": (), "text": ()},  # hardly any function is harmless
         ordinary=_ORDINARY,
         failing={
-            "number": ("(10 / ({number} - {#}))", "ABS({number})", "({number} + {number} * 1000)", "CAST({code} AS INTEGER)"),
-            "text": ("SUBSTR({text}, 1, CAST({code} AS INTEGER))", "(CAST({payload} AS jsonb) ->> 'k')", "CAST(10 / LENGTH({text}) AS VARCHAR)"),
+            "number": (
+                *("(10 / ({number} - {#}))", "ABS({number})", "({number} + {number} * 1000)", "CAST({code} AS INTEGER)", "({#} % {number})", "SQRT({number})"),
+                *("LN({number})", "CASE WHEN {text} <> {'} THEN 10 / ({number} - {#}) ELSE {#} END", "CAST(({payload}::jsonb ->> 'n') AS INTEGER)"),
+                *("POWER({number}, 3)", "EXP({number})", "CAST({number} AS SMALLINT)", "({code}::bigint + {n})", "jsonb_array_length({payload}::jsonb)"),
+                "CASE WHEN {code} <> '' THEN {code}::int END",
+            ),
+            "text": (
+                *("SUBSTR({text}, 1, CAST({code} AS INTEGER))", "(CAST({payload} AS jsonb) ->> 'k')", "CAST(10 / LENGTH({text}) AS VARCHAR)"),
+                *(
+                    "({payload}::jsonb #>> ARRAY['k'])",
+                    "CAST({text} AS DATE)::text",
+                    "CASE WHEN {payload} LIKE '{%' THEN {payload}::jsonb ->> 'k' ELSE {'} END",
+                ),
+                *("SUBSTR({text}, 1, LENGTH({text}) - 2)", "CASE CAST({code} AS INTEGER) WHEN 10 THEN {t} ELSE {'} END", "LEFT({text}, {code}::int)"),
+            ),
         },
         aggregates={
-            "number": ("COUNT(*)", "SUM({number})", "MAX({number})", "MIN({number})", "COUNT(DISTINCT {text})", "COUNT({number})"),
-            "text": ("MIN({text})", "MAX({text})", "STRING_AGG({text}, ',' ORDER BY {text} DESC)"),
+            "number": (
+                *("COUNT(*)", "SUM({number})", "MAX({number})", "MIN({number})", "COUNT(DISTINCT {text})", "COUNT({number})", "AVG({number})"),
+                *("SUM(DISTINCT {number})", "(MAX({number}) - MIN({number}))", "COUNT(*) * {#}", "STDDEV({number})", "SUM({number} * {#})"),
+            ),
+            "text": ("MIN({text})", "MAX({text})", "STRING_AGG({text}, ',' ORDER BY {=} DESC)", "MAX({text} || {t})"),
         },
-        patterns=(),
-        features=frozenset({"right join", "full join", "filter", "with hints"}),
+        ranks=(
+            *("ROW_NUMBER()", "NTILE(3)", "LAG({number})", "LEAD({number}, 2)", "FIRST_VALUE({number})", "LAST_VALUE({number})"),
+            *("NTH_VALUE({number}, 2)", "SUM({number})", "PERCENT_RANK()", "CUME_DIST()", "COUNT({text})"),
+        ),
+        patterns=(
+            *("{text} ILIKE {'}", "{text} = ANY(ARRAY['EU', 'paid'])", "{text} <> ALL(ARRAY['EU', {'}])", "{number} IS DISTINCT FROM {n}"),
+            *("{text} IS NOT DISTINCT FROM {t}", "{number} BETWEEN SYMMETRIC {n} AND {#}", "{n} + {n} > {#}", "({number}, {text}) = ({n}, {t})"),
+            *("{text} LIKE 'p\\_%'", "{number} IN ({#}, {n}, {n})", "({text} = {'}) IS NOT TRUE", "STARTS_WITH({text}, {'})"),
+        ),
+        values=("column1", "column2"),
+        features=frozenset(
+            {
+                *("alias columns", "distinct on", "except all", "filter", "frames", "frames of groups", "full join", "grouping sets", "lateral"),
+                *("named windows", "nulls first", "quantified", "recursive", "right join", "rows", "window filter", "with hints"),
+            }
+        ),
     ),
     new=_new,
 )

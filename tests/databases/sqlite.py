@@ -121,8 +121,16 @@ def _new(_run: Any, folder: Path) -> _File:
 
 
 _CALM: Final = {
-    "number": ("COALESCE({number}, {#})", "LENGTH({text})", "({number} * 2)", "-{number}"),
-    "text": ("COALESCE({text}, {'})", "UPPER({text})", "({text} || '-' || {text})", "REPLACE({text}, 'EU', 'U')", "printf('%s-%d', {text}, LENGTH({text}))"),
+    "number": (
+        *("COALESCE({number}, {#})", "LENGTH({text})", "({number} * 2)", "-{number}", "({n} + {n})", "({n} - {#})", "({n} * {n})", "NULLIF({n}, {#})"),
+        *("(CAST({n} AS REAL) / {n})", "({n} % {#})", "+{number}", "CAST({n} AS INTEGER)", "CAST({n} AS REAL)", "ROUND({n}, 1)", "CAST({code} AS INTEGER)"),
+        *("INSTR({t}, {'})", "MIN({n}, {#})", "MAX({n}, {n})", "SIGN({n})", "CASE {number} WHEN {#} THEN {n} ELSE {n} END", "({number} IS NULL)"),
+    ),
+    "text": (
+        *("COALESCE({text}, {'})", "UPPER({text})", "({text} || '-' || {t})", "REPLACE({text}, 'EU', 'U')", "printf('%s-%d', {text}, LENGTH({text}))"),
+        *("SUBSTR({t}, 2)", "SUBSTR({t}, 1, 2)", "TRIM({t})", "LTRIM({t}, 'E')", "LOWER({t})", "NULLIF({t}, {'})", "TYPEOF({t})", "CAST({t} AS TEXT)"),
+        *("CASE {text} WHEN {'} THEN {t} ELSE {t} END", "COALESCE({text}, {t}, {'})"),
+    ),
 }
 SQLITE: Final = Dialect(
     name="sqlite",
@@ -142,15 +150,39 @@ SQLITE: Final = Dialect(
         calm=_CALM,
         ordinary=_CALM,
         failing={
-            "number": ("(10 / ({number} - {#}))", "ABS({number})", "({number} + {number} * 1000)", "CAST({code} AS INTEGER)", "spy({number})"),
-            "text": ("SUBSTR({text}, 1, CAST({code} AS INTEGER))", "json_extract({payload}, '$.k')", "spy({text})"),
+            "number": (
+                *("ABS({number})", "ABS({n})", "SUM({number}) OVER ()", "spy({number})", "(spy({number}) + {n})", "json_extract({payload}, '$.n')"),
+                *("CASE WHEN {text} <> {'} THEN ABS({number}) ELSE {#} END", "LENGTH(json_extract({payload}, '$.k'))", "json_array_length({payload})"),
+            ),
+            "text": (
+                *("json_extract({payload}, '$.k')", "spy({text})", "({payload} ->> '$.k')", "UPPER(spy({text}))"),
+                *("CASE WHEN {payload} <> '' THEN json_extract({payload}, '$.k') ELSE {'} END", "CASE WHEN {text} = {'} THEN spy({text}) ELSE {t} END"),
+                "CASE spy({text}) WHEN {'} THEN {t} END",
+            ),
         },
         aggregates={
-            "number": ("COUNT(*)", "SUM({number})", "MAX({number})", "MIN({number})", "COUNT(DISTINCT {text})", "COUNT({number})"),
-            "text": ("MIN({text})", "MAX({text})", "LENGTH(GROUP_CONCAT(DISTINCT {text}))"),
+            "number": (
+                *("COUNT(*)", "SUM({number})", "MAX({number})", "MIN({number})", "COUNT(DISTINCT {text})", "COUNT({number})", "AVG({number})"),
+                *("SUM(DISTINCT {number})", "TOTAL({number})", "(MAX({number}) - MIN({number}))", "COUNT(*) * {#}", "SUM(ABS({number}))"),
+            ),
+            "text": ("MIN({text})", "MAX({text})", "LENGTH(GROUP_CONCAT(DISTINCT {text}))", "MAX({text} || {t})"),
         },
-        patterns=("{text} COLLATE NOCASE LIKE {text} || 'a%'",),
-        features=frozenset({"right join", "full join on anything", "filter", "with hints"}),
+        ranks=(
+            *("ROW_NUMBER()", "NTILE(3)", "LAG({number})", "LEAD({number}, 2)", "FIRST_VALUE({number})", "LAST_VALUE({number})"),
+            *("NTH_VALUE({number}, 2)", "SUM({number})", "PERCENT_RANK()", "CUME_DIST()", "COUNT({text})"),
+        ),
+        patterns=(
+            *("{text} COLLATE NOCASE LIKE {text} || 'a%'", "{text} COLLATE NOCASE = {t}", "{text} GLOB '[a-e]*'", "{number} IS {n}", "{text} IS NOT {t}"),
+            *("{text} LIKE 'p\\_%' ESCAPE '\\'", "{n} + {n} > {#}", "NOT {n} BETWEEN {n} AND {n}", "({n}, {t}) = ({n}, {t})", "{number}", "NOT {number}"),
+            *("{n} IN ({#}, {n}, {n})", "json_valid({payload})", "{text} IS NOT DISTINCT FROM {t}"),
+        ),
+        values=("column1", "column2"),
+        features=frozenset(
+            {
+                *("calm case", "right join", "full join on anything", "filter", "with hints", "recursive", "frames", "frames of groups", "named windows"),
+                *("nulls first", "rows", "window filter"),
+            }
+        ),
     ),
     new=_new,
 )

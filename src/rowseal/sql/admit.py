@@ -101,6 +101,8 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
             arguments = _function(node, dialect, functions, sql)
         if kind is exp.Table and not isinstance(node.this, exp.Identifier):
             raise _called_in_from(node.this, dialect, sql)
+        if kind is exp.Any and isinstance(node.this, exp.Select | exp.SetOperation):
+            node.set("this", exp.Subquery(this=node.this))  # `= SOME (SELECT ..)`, which the parser reads without its brackets and writes in another form
         if kind in CHECKS:
             CHECKS[kind](node)
         if kind is exp.Identifier and ascii_lower(node.this) in dialect.reserved:
