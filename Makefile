@@ -34,8 +34,8 @@ servers: $(READY) ## make sure that the test servers can be started
 bench: $(READY) ## what rowseal costs
 	$(BIN)/python -m benchmarks
 
-fuzz: $(READY) ## N random queries (default 2000) against the oracles
-	$(BIN)/python -m tests.fuzz $(N)
+fuzz: $(READY) ## N random queries (default 2000) against the oracles, on all cores; OPTIONS="--seed 1 --summary fuzz.json" can be stopped and goes on
+	$(BIN)/python -m tests.fuzz $(N) $(OPTIONS)
 
 sabotage: $(READY) ## break the security core in every way of mutation/sabotages.py: a test must notice each
 	$(BIN)/python -m mutation.sabotage

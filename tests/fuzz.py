@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import multiprocessing
+import os
 import random
 import sys
 import tempfile
@@ -141,8 +142,8 @@ class _Setting:
         judgement = self.stage.judge_quickly(query.sql, query.params) if quickly else self.stage.judge(query.sql, query.params, loose=True)
         _count(query, judgement, tally, self.batch.dialect)
         problems = list(judgement.problems)
-        if judgement.model is not None and judgement.full.code in AFTER_SQL and not query.failing:
-            problems.append(f"the database failed ({judgement.full.code}) although no expression of the query can")
+        if judgement.model is not None and judgement.full.code in AFTER_SQL:
+            problems.append(f"the database failed ({judgement.full.code}) where the model answers: no expression of the query fails on a permitted row")
         return problems
 
     def finding(self, made: Sequence[int]) -> Finding:
@@ -282,7 +283,7 @@ def main() -> int:
     parser.add_argument("count", type=int, nargs="?", default=1000, help="queries in all (1000)")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run")
     parser.add_argument("--database", choices=list(DIALECTS), action="append", help="one only; all unless given")
-    parser.add_argument("--processes", type=int, default=1, help="how many ask at a time (1)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many ask at a time; as many as there are cores unless given")
     parser.add_argument("--summary", type=Path, default=None, help="write what came of it to this file, and go on from it")
     parser.add_argument("--table", action="store_true", help="tell every class of syntax, not every clause")
     options = parser.parse_args()

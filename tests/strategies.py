@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from bearers import CONFIGURATIONS, relations
+from bearers import CONFIGURATIONS, MADE, relations
 from databases import DIALECTS
 from writer import Choices, Columns, Writer
 
@@ -34,7 +34,7 @@ def _relations(configuration: str) -> dict[str, Columns]:
 
 def write(choices: Choices, dialect: str, configuration: str = "tables") -> Query:
     """The query that these choices make, in this dialect, ready to be asked as written. `configuration` is one of `bearers.CONFIGURATIONS`."""
-    writer = Writer(choices, DIALECTS[dialect].speech, _relations(configuration), calm=choices.below(2) == 1)
+    writer = Writer(choices, DIALECTS[dialect].speech, _relations(configuration), MADE, calm=choices.below(2) == 1)
     sql, _ = writer.query(2, ())
     return Query(sql, frozenset(writer.failing_in), writer.params)
 

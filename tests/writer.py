@@ -24,7 +24,7 @@ NUMBERS: Final = (1, 2, 100, 107, 10, 500, 45, 999, 7, Decimal("888.75"))
 TEXTS: Final = ("EU", "paid", "10", "x", "it's", "login", "50%", "a")
 RISKY: Final = frozenset({"score", "weight", "code", "payload"})  # columns whose forbidden values fail most easily
 # What the databases hold in forbidden rows: everything that a query may write out.
-LITERALS: Final = (*NUMBERS, *TEXTS)
+LITERALS: Final = (*NUMBERS, *TEXTS, 31337)
 # Where an expression that can fail may stand; `Query.failing` says where one does.
 FAILING_PLACES: Final = (
     "select", "where", "on", "group", "having", "order", "aggregate", "filter", "partition", "window", "case", "scalar", "lateral", "cte", "derived", "within",
@@ -75,6 +75,7 @@ class Writer:
     choices: Choices
     speech: Speech
     relations: dict[str, Columns]
+    made: frozenset[str]  # of the relations, those that have no schema to be called with
     calm: bool
     failing_in: set[str] = field(default_factory=set)
     ctes: list[tuple[str, Columns]] = field(default_factory=list)
@@ -284,7 +285,7 @@ class Writer:
                 columns, key = hidden[-1], None
                 text = name
             else:
-                text = f"{self.speech.schema}.{name}" if hidden or self.chance(10) else self.one(self.speech.spelled(name))
+                text = f"{self.speech.schema}.{name}" if name not in self.made and (hidden or self.chance(10)) else self.one(self.speech.spelled(name))
         aliases = [self.quoted(each) for each in ("a", "b", "c", "d", "orders", "customers", '"A b"') if self.speech.folded(self.quoted(each)) not in taken]
         if name is None or self.speech.folded(name) in taken or not self.chance(20):
             name = self.one(aliases)

@@ -82,9 +82,9 @@ class Speech:
     `{n}` and `{t}` columns, literals or further templates, `{#}` and `{'}` literals, `{=}` once more what the first blank holds, `{code}`
     and `{payload}` the columns of that name (a template with one is used where such a column is). What they give may not depend on the
     order of rows, nor on whether a number is written 1 or 1.0.
-    `calm` ones fail on no value, so that the product may leave them unguarded; `ordinary` ones fail on no permitted row;
-    `failing` ones fail on some row. `aggregates` stand over columns of their own query. `ranks` are window functions over rows in an order
-    without ties.
+    `calm` ones fail on no value, so that the product may leave them unguarded; `ordinary` ones fail on no permitted row; `failing` ones fail
+    on some row that is planted, and on no permitted one: 31337, 'LEAK not a number' and '2026-13-45' stand in forbidden rows only.
+    `aggregates` stand over columns of their own query. `ranks` are window functions over rows in an order without ties.
     """
 
     schema: str  # the default one, as a query may write it

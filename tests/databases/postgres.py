@@ -135,19 +135,20 @@ POSTGRES: Final = Dialect(
         ordinary=_ORDINARY,
         failing={
             "number": (
-                *("(10 / ({number} - {#}))", "ABS({number})", "({number} + {number} * 1000)", "CAST({code} AS INTEGER)", "({#} % {number})", "SQRT({number})"),
-                *("LN({number})", "CASE WHEN {text} <> {'} THEN 10 / ({number} - {#}) ELSE {#} END", "CAST(({payload}::jsonb ->> 'n') AS INTEGER)"),
-                *("POWER({number}, 3)", "EXP({number})", "CAST({number} AS SMALLINT)", "({code}::bigint + {n})", "jsonb_array_length({payload}::jsonb)"),
-                "CASE WHEN {code} <> '' THEN {code}::int END",
+                *("(10 / ({number} - 31337))", "ABS({number})", "({number} + {number} * 1000)", "CAST({code} AS INTEGER)", "({#} % ({number} - 31337))"),
+                *("SQRT({number} + 1000)", "LN({number} + 1000)", "POWER({number}, 3)", "EXP({number} / 1000)", "CAST({number} AS INTEGER)"),
+                *("CASE WHEN {text} <> {'} THEN 10 / ({number} - 31337) ELSE {#} END", "CAST(({payload}::jsonb ->> 'n') AS INTEGER)"),
+                *(
+                    "({code}::bigint + {n})",
+                    "CASE WHEN {code} <> '' THEN {code}::int END",
+                    "(CASE {number} WHEN 31337 THEN 1 / ({number} - 31337) ELSE {n} END)",
+                ),
             ),
             "text": (
-                *("SUBSTR({text}, 1, CAST({code} AS INTEGER))", "(CAST({payload} AS jsonb) ->> 'k')", "CAST(10 / LENGTH({text}) AS VARCHAR)"),
-                *(
-                    "({payload}::jsonb #>> ARRAY['k'])",
-                    "CAST({text} AS DATE)::text",
-                    "CASE WHEN {payload} LIKE '{%' THEN {payload}::jsonb ->> 'k' ELSE {'} END",
-                ),
-                *("SUBSTR({text}, 1, LENGTH({text}) - 2)", "CASE CAST({code} AS INTEGER) WHEN 10 THEN {t} ELSE {'} END", "LEFT({text}, {code}::int)"),
+                *("SUBSTR({text}, 1, CAST({code} AS INTEGER))", "(CAST({payload} AS jsonb) ->> 'k')", "({payload}::jsonb #>> ARRAY['k'])"),
+                *("CASE WHEN {text} LIKE '2026-13%' THEN CAST({=} AS DATE)::text ELSE {t} END", "jsonb_typeof({payload}::jsonb)", "LEFT({text}, {code}::int)"),
+                *("CASE WHEN {payload} LIKE '{%' THEN {payload}::jsonb ->> 'k' ELSE {'} END", "CASE CAST({code} AS INTEGER) WHEN 10 THEN {t} ELSE {'} END"),
+                "CASE WHEN {text} LIKE 'L_AK not%' THEN CAST(10 / (LENGTH({=}) - 17) AS VARCHAR) ELSE {t} END",
             ),
         },
         aggregates={
