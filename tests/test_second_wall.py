@@ -87,13 +87,17 @@ class Ground:
         with psycopg.connect(libpq(self.everything), autocommit=True) as connection:
             tables = connection.execute("SELECT count(*) FROM orders").fetchall(), connection.execute("SELECT count(*) FROM pg_class").fetchall()
             objects = connection.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchall()
-            ran = connection.execute("SELECT size FROM pg_stat_file('ran', true)").fetchall()
+            ran = connection.execute("SELECT size FROM pg_stat_file(%s, true)", [f"ran_{self.role}"]).fetchall()
             return tables, objects, ran, connection.execute("SELECT last_value, is_called FROM numbers").fetchall()
 
     def forget(self) -> None:
         """Whatever a program has left."""
         with psycopg.connect(libpq(self.everything), autocommit=True) as connection:
-            connection.execute("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; rm -f ran'")
+            connection.execute(f"COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; rm -f ran_{self.role}'".encode())
+
+    def own(self, sql: str) -> str:
+        """The server is everybody's: a program leaves a file of this test's own."""
+        return sql.replace("> ran", f"> ran_{self.role}")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +143,7 @@ def test_what_the_locks_on_a_postgresql_connection_stop(ground: Ground, sql: str
     with psycopg.connect(libpq(ground.everything), autocommit=True) as listening:
         listening.execute("LISTEN somebody")
         try:
-            database.execute(forge("postgres", sql, reads=ORDERS))
+            database.execute(forge("postgres", ground.own(sql), reads=ORDERS))
         except Refused:
             refused = True
         else:
@@ -165,7 +169,7 @@ def test_what_a_postgresql_role_of_least_privilege_stops(ground: Ground, sql: st
     before = ground.state()
     with psycopg.connect(libpq(ground.least), autocommit=True, options="-c default_transaction_read_only=off -c statement_timeout=500") as connection:
         try:
-            connection.execute(sql.encode())
+            connection.execute(ground.own(sql).encode())
         except psycopg.errors.InsufficientPrivilege:
             assert stopped
         except psycopg.errors.QueryCanceled:

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 from rowseal.cli.ask import explain, query
 from rowseal.cli.demo import demo
+from rowseal.cli.export_rls import export_rls
 from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
 from rowseal.cli.lint import lint
@@ -202,6 +203,15 @@ COMMANDS: Final = (
         "docs/how-to/least-privilege.md says what it stops.",
         "rowseal postgres-role --role rowseal datasets.yaml > role.sql",
         _PRINTED,
+    ),
+    Command(
+        "export-rls",
+        export_rls,
+        "Print PostgreSQL's own row-level security for what a configuration says about rows.",
+        "A policy for each table, for one role. Nothing runs. What a token would say is read from settings, and no setting means no row.\n"
+        "Ends with exit status 1, and says what is left out, where policies cannot say all of it; see docs/how-to/least-privilege.md.",
+        "rowseal export-rls --role reports datasets.yaml > policies.sql",
+        (*_PRINTED, _option("--no-settings", about="leave out what a token would say: for the role that rowseal itself connects as", action="store_true")),
     ),
     Command(
         "explain",
