@@ -193,6 +193,11 @@ class Stage:
             self._gates[key] = gate
         return self._gates[key]
 
+    @property
+    def model_url(self) -> str:
+        """V's own database, for a reader of it."""
+        return self._databases["model"].url
+
     def model(self, sql: str, params: Mapping[str, Any]) -> Answer | None:
         """V's answer to the query as written; None where the database refuses it there."""
         if self._model is None:
@@ -213,9 +218,10 @@ class Stage:
 
         What `secure` makes of a query depends on the policy and the catalog, and these are the same for both; `alike` compares them.
         """
+        access = self._access("full")
         with watched() as sent:
             try:
-                query = self._access("full").secure(sql, params)
+                query = access.secure(sql, params)
             except errors.Refused as refused:
                 outcome = Outcome(refusal=_told(refused), statements=len(sent))
                 return self._judged(sql, params or {}, outcome, outcome, None, ordered=False, loose=True)
