@@ -155,12 +155,15 @@ def test_a_public_dataset_has_no_filter_and_a_query_may_read_none(opened: Open, 
     assert access.explain("SELECT 1 AS x")["reads"] == []
 
 
-def test_a_guard_that_must_run_first_is_said_to_be_fenced(opened: Open, key: ec.EllipticCurvePrivateKey) -> None:
+def test_the_form_of_each_guard_is_said(opened: Open, key: ec.EllipticCurvePrivateKey) -> None:
     access = opened().verify(token(key, {"orders": [[C]]}))
     sql = "SELECT o.region FROM orders AS o JOIN open ON open.name = o.region WHERE abs(tenant) = 1"
     explained = access.explain(sql)
-    assert [read["form"] for read in explained["reads"]] == ["fenced", "fenced"]
-    assert explained["sql"].count(" AS MATERIALIZED (") == 2
+    assert [read["form"] for read in explained["reads"]] == ["case", "plain"]
+    assert explained["sql"].count(" AS NOT MATERIALIZED (") == 2
+    grouped = access.explain("SELECT tenant FROM orders GROUP BY tenant HAVING abs(tenant) = 1")
+    assert [read["form"] for read in grouped["reads"]] == ["fenced"]
+    assert grouped["sql"].count(" AS MATERIALIZED (") == 1
 
 
 def test_explain_refuses_what_a_query_would_be_refused(opened: Open, key: ec.EllipticCurvePrivateKey) -> None:

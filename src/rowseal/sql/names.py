@@ -160,7 +160,7 @@ class Names:
     `stars` what each `*` stands for, as pairs of alias ("" where USING merged two) and column.
     `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
     `called` has, for every name in the query, all columns anywhere in it that are called so. `local` has id(column node) of those that
-    belong to the SELECT in which they stand. `qualified` are those that were written with a schema.
+    belong to the SELECT in which they stand. `scopes` has the tables of each SELECT by its id. `qualified` are those that were written with a schema.
     """
 
     ctes: list[Cte] = field(default_factory=list)
@@ -172,6 +172,7 @@ class Names:
     called: dict[str, set[Column]] = field(default_factory=dict)
     local: set[int] = field(default_factory=set)
     qualified: list[exp.Column] = field(default_factory=list)
+    scopes: dict[int, Scope] = field(default_factory=dict)
     reads: int = 0
     aliased: bool = False
 

@@ -89,7 +89,7 @@ class _Resolver(FromClause):
                 self.expression(node.args[part], scope, ctes)
 
     def select(self, node: exp.Select, ctes: With | None, outer: Scope | None) -> Columns:
-        scope = Scope(outer)
+        scope = self.names.scopes[id(node)] = Scope(outer)
         conditions: list[Condition] = []
         if (from_ := node.args.get("from_")) is not None:
             scope.joined = self.joined(from_.this, node.args.get("joins") or (), scope, ctes, conditions)

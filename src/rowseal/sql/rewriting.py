@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any, Final
 
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 
 from rowseal.errors import QueryRefused
+from rowseal.sql import OK
 from rowseal.sql.dialects import DIALECTS, Dialect
-from rowseal.sql.names import Cte, Names
+from rowseal.sql.names import Cte, Names, Occurrence
 
-__all__ = ["arms", "name_computed", "refer", "rename", "unqualify", "without_brackets", "write"]
+__all__ = ["arms", "cover", "name_computed", "refer", "rename", "unqualify", "without_brackets", "write", "write_stars"]
 
 # Comments are the bearer's bytes; what the generator cannot say in this dialect must be an error, not a warning.
 _GENERATE: Final[dict[str, Any]] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
@@ -70,6 +73,39 @@ def unqualify(names: Names) -> None:
     """Drop the schema before columns: what stands in FROM afterwards has the table's name, and no schema."""
     for column in names.qualified:
         column.set("db", None)
+
+
+def write_stars(stars: Iterable[tuple[exp.Select, exp.Expr, Sequence[exp.Column]]]) -> list[exp.Expr]:
+    """Each `*` becomes the columns that it stands for. Returns the new nodes."""
+    new: list[exp.Expr] = []
+    for select, star, columns in stars:
+        new += [node for column in columns for node in column.walk()]
+        select.set("expressions", [each for item in select.expressions for each in (columns if item is star else [item])])
+    return new
+
+
+def cover(covered: Iterable[tuple[exp.Expr, Sequence[int]]], occurrences: Sequence[Occurrence]) -> list[exp.Expr]:
+    """Each expression becomes `CASE WHEN NOT g.__okN IS FALSE THEN expression END`, for the guards with these numbers. Returns the new nodes.
+
+    A row that an outer join has filled with NULLs is none of the guard's, and the expression is computed on it.
+    """
+    new: list[exp.Expr] = []
+    for node, numbers in covered:
+        asked: list[exp.Expr] = []
+        for number in numbers:
+            table = occurrences[number - 1].node
+            alias = table.args.get("alias")
+            called = alias.this if alias is not None and alias.args.get("this") is not None else table.this
+            column = exp.Column(this=exp.Identifier(this=f"{OK}{number}", quoted=True), table=called.copy())
+            asked.append(exp.Not(this=exp.Is(this=column, expression=exp.Boolean(this=False))))
+        condition = reduce(lambda left, right: exp.And(this=left, expression=right), asked)
+        new += condition.walk()
+        held = exp.Null()
+        node.replace(held)
+        case = exp.Case(ifs=[exp.If(this=condition, true=node)])
+        held.replace(case)
+        new += (case, case.args["ifs"][0])
+    return new
 
 
 def arms(tree: exp.Expr) -> list[exp.Expr]:

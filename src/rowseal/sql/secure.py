@@ -17,13 +17,13 @@ from rowseal.errors import AccessRefused, QueryRefused
 from rowseal.policy import Policy, Rows
 from rowseal.sql import BIND, Draft, DraftGuard, Form
 from rowseal.sql.admit import ParsedQuery
-from rowseal.sql.barrier import needs_fence
+from rowseal.sql.barrier import barrier
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.guards import encoded, reads_plain_tables, render
+from rowseal.sql.guards import encoded, render
 from rowseal.sql.names import DatasetLookup, Occurrence, Permitted
 from rowseal.sql.parameters import Parameters
 from rowseal.sql.resolve import resolve
-from rowseal.sql.rewriting import name_computed, refer, rename, unqualify, without_brackets, write
+from rowseal.sql.rewriting import cover, name_computed, refer, rename, unqualify, without_brackets, write, write_stars
 from rowseal.sql.searches import refuse_long_searches
 
 __all__ = ["refill", "secure"]
@@ -39,12 +39,15 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     names = resolve(tree, tables, dialect)
     if only is not None and any(occurrence.rows.dataset.id != only for occurrence in tables.occurrences):
         raise AccessRefused("dataset_not_asked")
-    fenced = needs_fence(tree, names, dialect, parsed.params)
+    wall = barrier(tree, names, dialect, parsed.params, tables.occurrences)
     refuse_long_searches(parsed.nodes, names, parsed.params, patterns=not dialect.bounds_patterns)
     name_computed(tree, names, dialect)
     unqualify(names)
+    if wall.covered:
+        parsed.nodes.extend(write_stars(wall.stars))
+        parsed.nodes.extend(cover(wall.covered, tables.occurrences))
     params: dict[str, Any] = {}
-    guards = tuple(_guards(tables.occurrences, dialect, params, fenced=fenced))
+    guards = tuple(_guards(tables.occurrences, wall.forms, dialect, params))
     for number, cte in enumerate(names.ctes, 1):
         rename(cte, f"__u{number}", dialect)
     _limit(tree, parsed.params, limits.rows + 1)
@@ -69,14 +72,13 @@ def refill(names: Collection[str], guarded: Sequence[Rows], given: Parameters, d
     return {name: values[name] if name in values else given.bind(name.partition("_")[2]) for name in names}
 
 
-def _guards(occurrences: Sequence[Occurrence], dialect: Dialect, params: dict[str, Any], *, fenced: bool) -> list[DraftGuard]:
+def _guards(occurrences: Sequence[Occurrence], forms: Sequence[Form], dialect: Dialect, params: dict[str, Any]) -> list[DraftGuard]:
     """A guard for each occurrence; the occurrence becomes a reference to it under the name that the bearer gave."""
     guards = []
-    for number, occurrence in enumerate(occurrences, 1):
+    for number, (occurrence, form) in enumerate(zip(occurrences, forms, strict=True), 1):
         node, rows = occurrence.node, occurrence.rows
         for index, value in enumerate(encoded(rows, dialect)):
             params[f"g{number}_{index}"] = value
-        form: Form = "fenced" if fenced or not reads_plain_tables(rows) else "plain"
         guards.append(DraftGuard(number, rows.dataset.id, form, render(rows, dialect, form)))
         refer(node, f"__g{number}")
     return guards

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlglot import exp
@@ -22,6 +22,7 @@ from rowseal.errors import AccessRefused, OurBug
 from rowseal.policy import Policy, Rows, Shaped
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, GuardedRead, Plan, SecuredQuery
 from rowseal.sql.proof import BOUND, READINGS, fail, parsed, prove_guard
+from rowseal.sql.proof.asking import prove_asking, prove_barrier
 
 __all__ = ["again", "attest", "prove"]
 
@@ -53,6 +54,7 @@ def prove(draft: Draft, policy: Policy) -> Plan:
     guards: list[GuardedRead] = []
     shapes: list[Shaped] = []
     own: set[str] = set()
+    open_: list[int] = []
     for position, guard in enumerate(draft.guards, 1):
         if guard.number != position:
             fail("guards are not numbered in order")
@@ -60,10 +62,12 @@ def prove(draft: Draft, policy: Policy) -> Plan:
         proven = prove_guard(guard.text, draft.dialect, Shaped(rows), guard.form)
         reads |= {f"__g{position}{inside}": tables for inside, tables in proven.reads.items()}
         guards.append(GuardedRead(guard.dataset, guard.form))
+        if guard.form != "fenced" and rows.predicate.parts:
+            open_.append(position)
         shapes.append(Shaped.of(rows))
         own |= {f"g{position}_{index}" for index in range(len(rows.values))}
         heads.append(guard.text.replace(NUMBER, str(position)))
-    used = _prove_rest(draft)
+    used = _prove_rest(draft, open_)
     if any(name in own or not re.match(r"p[0-9]*_", name) for name in used):
         fail("the bearer's part reads a guard's value")
     with_ = ", ".join((*heads, *draft.ctes))
@@ -133,8 +137,11 @@ class _Concerned(dict[type[exp.Expr], bool]):
 _CONCERNED: Final = _Concerned()
 
 
-def _prove_rest(draft: Draft) -> frozenset[str]:
-    """The bearer's CTEs and body: they read guards and each other, nothing else. Returns the names of the binds in them."""
+def _prove_rest(draft: Draft, open_: Collection[int]) -> frozenset[str]:
+    """The bearer's CTEs and body: they read guards and each other, nothing else. `open_` are the guards that drop rows and are not fenced.
+
+    Returns the names of the binds in them.
+    """
     prefix = f"WITH {'RECURSIVE ' if draft.recursive else ''}{', '.join(draft.ctes)} " if draft.ctes else ""
     text = prefix + draft.body
     if NUMBER in text or BIND in BOUND.sub("", text):
@@ -164,6 +171,8 @@ def _prove_rest(draft: Draft) -> frozenset[str]:
                 fail("the statement reads a table that is neither a guard nor its own CTE")
     if any(uses != 1 for uses in guards.values()):
         fail("a guard is not used exactly once")
+    prove_asking(nodes, frozenset(guard.number for guard in draft.guards if guard.form == "case"))
+    prove_barrier(nodes, frozenset(f"__g{number}" for number in open_), READINGS[draft.dialect].raising)
     # The text means what was checked only if reading and writing it again gives the same text.
     if draft.dialect == "sqlite":
         _keep_column_lists(concerned)

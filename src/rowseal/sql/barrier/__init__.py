@@ -2,7 +2,8 @@
 
 A guard that the planner may flatten costs nothing, but its filter then stands beside the bearer's conditions, in whatever order the
 planner likes. That is harmless as long as none of those conditions can raise: *infallible*, for its operand types, on every row.
-Where one can, the guards are fenced (MATERIALIZED), and the bearer's expressions see permitted rows only.
+Where one can, there are two walls. The CASE guard hands on `__okN`, whether its filter holds, and the expression asks that first; the
+planner keeps its indexes. The fence (MATERIALIZED) makes the guard's rows before all else. `exposure` says which will do.
 
 What the planner evaluates after the filter anyway is exempt: the SELECT list, GROUP BY, ORDER BY, windows and the arguments of
 aggregates, of the outermost SELECT. Everything else is exposed, the whole of every nested query included.
@@ -10,20 +11,24 @@ aggregates, of the outermost SELECT. Everything else is exposed, the whole of ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from sqlglot import exp
 
+from rowseal.sql import Form
 from rowseal.sql.admitted import AGGREGATES
+from rowseal.sql.barrier.exposure import Exposure
 from rowseal.sql.barrier.inert import PLAIN
 from rowseal.sql.barrier.postgres import PostgresJudge
 from rowseal.sql.barrier.sqlite import SQLiteJudge
+from rowseal.sql.barrier.stars import written_out
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.names import Names
+from rowseal.sql.guards import reads_plain_tables
+from rowseal.sql.names import Names, Occurrence
 from rowseal.sql.parameters import Parameters
 
-__all__ = ["needs_fence"]
+__all__ = ["Barrier", "barrier"]
 
 
 class _Judge(Protocol):
@@ -36,15 +41,56 @@ class _Judge(Protocol):
 _JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge}
 
 
-def needs_fence(tree: exp.Query, names: Names, dialect: Dialect, params: Parameters) -> bool:
-    """Whether any exposed part of the query could raise. `params` are the values of the bearer's parameters."""
+class Barrier(NamedTuple):
+    """What keeps the bearer's expressions from forbidden rows: the form of each guard, in the order of their numbers.
+
+    `covered` are the expressions that ask first, each with the numbers of the guards that it asks; `stars` what the `*` of a SELECT stands
+    for, where it would hold a guard's own column too.
+    """
+
+    forms: tuple[Form, ...]
+    covered: tuple[tuple[exp.Expr, tuple[int, ...]], ...] = ()
+    stars: tuple[tuple[exp.Select, exp.Expr, tuple[exp.Column, ...]], ...] = ()
+
+
+def barrier(tree: exp.Query, names: Names, dialect: Dialect, params: Parameters, occurrences: Sequence[Occurrence]) -> Barrier:
+    """The cheapest barrier that will do. `params` are the values of the bearer's parameters. Raises QueryRefused where none would."""
     judge = _JUDGES[dialect.name](names, params)
     exposed = [node for root in _exposed(tree, dialect) for node in root.walk()]
     # All of them are judged, whatever the first has shown: some are refused, fenced or not.
     safe = judge.meets(exposed) and not names.aliased
-    for node in exposed:
-        safe &= type(node) in PLAIN or judge.infallible(node)
-    return not safe
+    fallible = [node for node in exposed if type(node) not in PLAIN and not judge.infallible(node)]
+    # What reads views or SELECTs of the operator is always fenced. Where every row is permitted, nothing needs a wall.
+    forced = {number for number, each in enumerate(occurrences, 1) if not reads_plain_tables(each.rows)}
+    needing = {number for number, each in enumerate(occurrences, 1) if number not in forced and each.rows.predicate.parts}
+    fenced = set(needing)
+    if safe and not fallible:
+        fenced = set()
+    elif safe and needing and dialect.case_guards:
+        exposure = Exposure(names, dialect, occurrences, set(map(id, fallible)))
+        exposure.walk(tree)
+        if exposure.sure:
+            return _cheapest(exposure, dialect, occurrences, forced=forced, needing=needing)
+    return Barrier(tuple("fenced" if number in forced or number in fenced else "plain" for number in range(1, len(occurrences) + 1)))
+
+
+def _cheapest(exposure: Exposure, dialect: Dialect, occurrences: Sequence[Occurrence], *, forced: set[int], needing: set[int]) -> Barrier:
+    asked = {number for _, numbers in exposure.covered.values() for number in numbers} & needing - exposure.fenced
+    stars = []
+    for select, star, columns in exposure.names.stars:
+        tables = exposure.tables[id(select)].direct
+        own = {tables[alias] for alias, _ in columns if alias in tables} if isinstance(star, exp.Column) else set(tables.values())
+        if own & asked:
+            written = written_out(columns, {alias: occurrences[number - 1].rows.dataset for alias, number in tables.items()}, dialect)
+            if written is None:
+                exposure.fenced |= own & asked
+            else:
+                stars.append((select, star, written, own))
+    asked -= exposure.fenced
+    fenced = forced | (exposure.fenced & needing)
+    forms: tuple[Form, ...] = tuple("fenced" if each in fenced else "case" if each in asked else "plain" for each in range(1, len(occurrences) + 1))
+    covered = ((node, tuple(sorted(numbers & asked))) for node, numbers in exposure.covered.values())
+    return Barrier(forms, tuple(each for each in covered if each[1]), tuple((select, star, written) for select, star, written, own in stars if own & asked))
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:

@@ -38,4 +38,5 @@ POSTGRES: Final = Dialect(
     reserved=frozenset(_WORDS.split()),
     bounds_patterns=False,
     lists_are_json=False,
+    case_guards=True,
 )

@@ -36,4 +36,5 @@ SQLITE: Final = Dialect(
     reserved=frozenset(_WORDS.split()),
     bounds_patterns=True,
     lists_are_json=True,
+    case_guards=True,
 )

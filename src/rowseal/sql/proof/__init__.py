@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NoReturn
+from typing import Final
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -18,6 +18,7 @@ from rowseal.errors import OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER, OK, Form
+from rowseal.sql.proof.failing import fail
 from rowseal.sql.proof.postgres import POSTGRES
 from rowseal.sql.proof.reading import Reading
 from rowseal.sql.proof.sqlite import SQLITE
@@ -37,11 +38,6 @@ class Proven:
     """
 
     reads: Mapping[str, frozenset[tuple[str, str]]]
-
-
-def fail(reason: str) -> NoReturn:
-    """The proof does not hold."""
-    raise OurBug(f"witness: {reason}")
 
 
 def forget() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 
 from rowseal.catalog import Field
@@ -66,4 +67,10 @@ POSTGRES: Final = Reading(
     one_type=True,
     forms=_forms,
     same=_same,
+    raising=frozenset(
+        {
+            *(exp.Div, exp.Mod, exp.Mul, exp.DPipe, exp.Abs, exp.Pow, exp.Sqrt, exp.Ln, exp.Exp, exp.Log, exp.Extract, exp.JSONExtract),
+            *(exp.JSONExtractScalar, exp.SplitPart, exp.Left, exp.Right, exp.Substring, exp.TimeToStr, exp.UnixToTime, exp.Pad),
+        }
+    ),
 )

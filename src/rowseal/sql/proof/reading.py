@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 
 from rowseal.catalog import Field
@@ -30,6 +31,7 @@ class Reading:
     one_type: bool  # one cast stands for all values of a condition
     forms: Callable[[Condition], Iterator[str]]
     same: Callable[[Field, Field], str]
+    raising: frozenset[type[exp.Expr]] = frozenset()  # the plainest of what raises whatever it is given, for a second look at the barrier
 
     def quoted(self, name: str) -> str:
         """The name as it must stand in the text."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 
 from rowseal.catalog import Field
@@ -65,4 +66,5 @@ SQLITE: Final = Reading(
     one_type=False,
     forms=_forms,
     same=_same,
+    raising=frozenset({exp.Abs, exp.DPipe, exp.JSONExtract, exp.JSONExtractScalar}),
 )
