@@ -824,6 +824,44 @@ def test_a_query_that_nobody_waits_for_is_ended_and_harms_no_other(ground: Groun
 
 
 @BOTH
+def test_an_interruption_ends_what_runs_on_its_connection_and_on_no_other(ground: Ground) -> None:
+    database = ground.open(seconds=60, concurrent=2)
+    slow, done = forge(ground.dialect, endless(ground)), []
+    driver = database._driver
+    with database._engine.connect() as mine, database._engine.connect() as other:
+        interrupt, miss = driver.interrupter(mine), driver.interrupter(other)
+
+        def run() -> None:
+            with driver.running(mine, slow), pytest.raises(DatabaseError) as caught:
+                mine.exec_driver_sql(driver.render(slow)[0], execution_options={"no_parameters": True}).fetchall()
+            done.append(driver.refusal(caught.value.orig)[0].code)  # type: ignore[arg-type]
+
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run)
+            miss()
+            with pytest.raises(TimeoutError):
+                running.result(timeout=0.3)
+            while not running.done():  # one that comes before the query has begun ends nothing
+                interrupt()
+                wait([running], timeout=0.05)
+            running.result()
+        mine.invalidate()
+        other.invalidate()
+    assert done == ["timed_out"]
+
+
+@BOTH
+def test_an_interruption_of_a_connection_that_is_gone_does_nothing(ground: Ground, caplog: pytest.LogCaptureFixture) -> None:
+    database = ground.open(concurrent=1)
+    with database._engine.connect() as connection:
+        interrupt = database._driver.interrupter(connection)
+        connection.invalidate()
+    interrupt()
+    assert all(record.levelno < logging.ERROR for record in caplog.records)
+    assert ground.run("SELECT 1").rows == [(1,)]
+
+
+@BOTH
 def test_a_query_that_is_ended_before_it_begins_never_runs(ground: Ground) -> None:
     stop = Stop()
     assert not stop.ask()
