@@ -19,7 +19,7 @@ from rowseal.catalog.reflection import Unreachable, connected
 from rowseal.catalog.survey import Surveyed, survey
 from rowseal.catalog.text import Findings, nearest
 from rowseal.cli import proposal_text
-from rowseal.cli.propose import DatasetProposal, Proposal, propose
+from rowseal.cli.propose import DatasetProposal, FieldProposal, Proposal, propose
 from rowseal.cli.schema import SCHEMA_FILE, schema_text
 from rowseal.cli.sign import new_pair, pair_files, write_new
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
@@ -60,7 +60,7 @@ def init(options: Options, terminal: Terminal) -> int:
         raise Failed("the proposal would be larger than a configuration may be: name the tables that you want with `--table`, such as `--table 'sales.*'`")
     made = _write(out, written)
     problems = _problems(out, url)
-    commands = list(_commands(proposal, url, out))
+    commands = list(_commands(proposal, url, dialect, out))
     if options.json:
         terminal.facts(_facts(proposal, made, commands))
     else:
@@ -169,12 +169,12 @@ def _problems(out: Path, url: URL) -> Sequence[Any]:
 # --- the answer --------------------------------------------------------------------------------------------------------------------------
 
 
-def _commands(proposal: Proposal, url: URL, out: Path) -> Iterator[str]:
+def _commands(proposal: Proposal, url: URL, dialect: str, out: Path) -> Iterator[str]:
     """The next three, each of which works as it stands."""
     dataset = next((each for each in proposal.datasets if each.guard), proposal.datasets[0])
     guarded = dataset.guard or next(each.id for each in dataset.fields if each.type is not None)
     field = next(each for each in dataset.fields if each.id == guarded)
-    value = _example(url, dataset, field.column, field.type)
+    value = _example(url, dialect, dataset, field)
     condition: dict[str, object] = {"field": field.id, "op": "is_not_null"} if value is None else {"field": field.id, "op": "=", "value": value}
     filters = json.dumps({dataset.id: [[condition]]}, ensure_ascii=False)
     name = url.get_dialect()().identifier_preparer.quote(dataset.id)
@@ -187,15 +187,15 @@ def _commands(proposal: Proposal, url: URL, out: Path) -> Iterator[str]:
     yield f"rowseal query --config {config} --token @tokens.json {shlex.quote(sql)}"
 
 
-def _example(url: URL, dataset: DatasetProposal, name: str, type_: FieldType | None) -> object:
+def _example(url: URL, dialect: str, dataset: DatasetProposal, field: FieldProposal) -> object:
     """A value that the column holds, so that the first query finds rows; a made-up one where it holds none. None where neither is of use."""
-    relation = dataset.surveyed.relation
+    relation, name, type_ = dataset.surveyed.relation, field.column, field.type
     if type_ not in {FieldType.NUMBER, FieldType.STRING}:
         return None
     kind = relation.columns[name].kind
     try:
-        with connected(url, url.get_backend_name()) as connection:
-            if connection.dialect.name == "postgresql":
+        with connected(url, dialect) as connection:
+            if dialect == "postgres":
                 connection.execute(text("SET LOCAL statement_timeout = 5000"))
             here: ColumnClause[Any] = column(name)
             found = connection.execute(select(here).select_from(table(relation.name, here, schema=relation.schema)).where(here.is_not(None)).limit(1)).scalar()
