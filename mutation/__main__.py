@@ -21,7 +21,14 @@ CORE: Final = ("filters", "tokens", "strict", "claims", "policy", "grants", "cat
 # Tests that start programs or servers of their own, which no change made in this process reaches, or that are about words and pages.
 ELSEWHERE: Final = frozenset(
     "test_cli test_cli_fuzz test_serve test_app test_docs test_guides test_tutorial test_sample_engine test_sample_transparent test_mount test_stall "
-    "test_servers test_init test_lint test_reload test_seal test_modes test_http_holes test_middleware test_rewrite test_mutation".split()
+    "test_servers test_init test_lint test_reload test_seal test_modes test_http_holes test_middleware test_rewrite test_sabotage test_tampering".split()
+)
+# Tests of whole requests, which take minutes together and seldom notice what the others do not: asked with `--all`.
+WHOLE: Final = frozenset(
+    "test_cases test_holes test_catalog test_engine test_random test_layouts test_dashboard test_connections test_gate test_attack_corpus test_peers_corpus "
+    "test_each_refusal_names_its_cure test_each_problem_names_its_cure test_keys_in_every_form test_how_tokens_travel test_what_filters_mean "
+    "test_who_may_read_what test_random_filters test_tpch test_testimony test_json_schema test_explain test_signing test_remembered_queries "
+    "test_remembered_tokens".split()
 )
 
 
@@ -32,9 +39,11 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="ask about so many of each module's mutants only")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--line", type=int, help="ask about the mutants of one line only")
+    parser.add_argument("--all", action="store_true", help="ask the tests of whole requests too: many times longer")
     options = parser.parse_args()
+    left_out = ELSEWHERE if options.all else ELSEWHERE | WHOLE
     chosen = [_module(path, options.sample, options.seed, options.line) for path in _paths(options.module or CORE)]
-    tests = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if path.stem not in ELSEWHERE)
+    tests = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if path.stem not in left_out)
     verdicts: dict[str, list[tuple[Mutant, Verdict]]] = defaultdict(list)
     stale = {name: dict(entries) for name, entries in EXPLAINED.items()}
     started = time.monotonic()

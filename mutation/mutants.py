@@ -110,7 +110,7 @@ class _Walk:
 
     def visit(self, node: ast.AST, place: _Place) -> Iterator[Mutant]:
         name = type(node).__name__
-        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass)) or _is_left_alone(node):
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass)) or _is_left_alone(node) or (isinstance(node, ast.keyword) and node.arg == "strict"):
             return
         yield from getattr(self, f"of_{name}", self.nothing)(node, place)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):

@@ -69,10 +69,20 @@ def test_every_other_shape_is_refused_where_it_goes_wrong(written: Any, path: st
     with pytest.raises(FilterMalformed) as refused:
         read_tree(written, FlatFilters.ALL)
     assert refused.value.path == path
+    assert str(refused.value) == (f"`{path}` {refused.value.reason}" if path else refused.value.reason)
 
 
 def test_the_bounds_themselves_are_accepted() -> None:
     assert len(read_tree([[A] * 100] * 100, FlatFilters.REJECT)) == 100
+    assert read_filter(raw("f" * 256)).field == "f" * 256
+    assert read_filter(raw(op="is_one_of", value=["", "x" * 4096])).value == ("", "x" * 4096)
+
+
+@pytest.mark.parametrize("name", ["", "f" * 257, None, 1])
+def test_the_name_of_a_field_has_its_bounds(name: Any) -> None:
+    with pytest.raises(FilterMalformed) as refused:
+        read_filter(raw(name))
+    assert refused.value.path == ".field"
 
 
 def test_a_flat_list_of_two_can_be_refused_by_configuration() -> None:
@@ -106,7 +116,7 @@ ACCEPTED: list[tuple[list[str], list[Any]]] = [
     (["starts_with", "ends_with", "contains_substring", "does_not_contain_substring", "array_contains"], ["x", " ", "%", "x" * 4096]),
 ]
 REFUSED: list[tuple[list[str], list[Any]]] = [
-    ([op.value for op in Operator], [None, {}, {"a": 1}, [], [None], [[1]], [{}], 1.5, float("nan"), "x" * 4097, ["x" * 4097], b"x"]),
+    ([op.value for op in Operator], [None, {}, {"a": 1}, [], [None], [[1]], [{}], 1.5, float("nan"), "x" * 4097, ["x" * 4097], ["", "x" * 4097], b"x"]),
     (["=", "!=", ">", ">=", "<", "<="], [[1], ["x"], [1, 2]]),
     ([">", ">=", "<", "<="], [True, False]),
     (["is_one_of", "is_not_one_of"], [1, "x", "x,y", True, [1, "1"], [1, True], [True, 0], ["x", None], [1.5], list(range(100_001))]),

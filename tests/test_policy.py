@@ -306,6 +306,23 @@ def test_an_inapplicable_filter_refuses_its_dataset_alone_wherever_it_stands(con
         assert applied.rows(other).predicate == AllOf((Condition(TENANT, EQ, (1,)),))
 
 
+@pytest.mark.parametrize(
+    ("rule", "code", "said"),
+    [
+        (ConfigFilter(Filter("nope", EQ, 1)), "filter_inapplicable", "a filter of the configuration"),
+        (ConfigFilter(Filter("tenant", EQ, "1")), "filter_inapplicable", "a filter of the configuration"),
+        (ClaimFilter("nope", EQ, "userReference"), "claim_required", "a claim that this dataset needs"),
+        (ClaimFilter("tenant", EQ, "userReference"), "claim_required", "a claim that this dataset needs"),
+    ],
+)
+def test_a_rule_that_does_not_fit_refuses_and_says_whose_it_is(rule: Any, code: str, said: str) -> None:
+    """The catalog refuses such a file; a policy does not rely on that."""
+    orders = dataset("orders", rule)
+    refused = refusal(policy(orders, filters={"orders": ((MINE,),)}), orders)
+    assert refused.code == code
+    assert said in refused.detail
+
+
 @pytest.mark.parametrize("tree", [(), ((),), ((MINE,), ())])
 def test_an_empty_tree_or_group_never_means_all(tree: FilterTree) -> None:
     public = dataset(public=True)

@@ -232,6 +232,8 @@ class TestTime:
             ({"exp": -1}, "claim_invalid"),
             ({"exp": int(NOW + 600) * 1000}, "claim_invalid"),
             ({"exp": 10**30}, "claim_invalid"),
+            ({"exp": 100_000_000_000, "expires": ...}, "claim_invalid"),
+            ({"exp": 99_999_999_999, "expires": ...}, "lifetime_too_long"),
             ({"exp": str(int(NOW + 600))}, "claim_invalid"),
             ({"exp": True}, "claim_invalid"),
             ({"exp": None}, "claim_invalid"),
@@ -456,6 +458,34 @@ class TestSpelling:
     @pytest.mark.parametrize("not_text", [None, 1, b"a.b.c", ["a.b.c"], ""])
     def test_what_is_no_text_is_no_token(self, not_text: Any) -> None:
         assert refusal(not_text).code == "token_missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps(dict(zip(("protected", "payload", "signature"), token().split("."), strict=True))), "this is JSON"),
+        (' {"signature": "x"}', "this is JSON"),
+        (f"{token()}.x.y", "five parts is encrypted (JWE)"),
+        (f"{token()}.x", "not three parts of base64url"),
+        ("a.b.c.d.e.f", "not three parts of base64url"),
+        ("x", "not three parts of base64url"),
+        (f"{token()}AAA", "the token's signature cannot be read"),
+        (token(header=b"[]"), "the token's header cannot be read: not a JSON object"),
+        (f"A.{token().partition('.')[2]}", "the token's header cannot be read: not canonical base64url"),
+        (token(b"[]"), "the token's payload cannot be read: not a JSON object"),
+        (token(b'{"a": 1, "a": 1}'), "the token's payload cannot be read: a name stands twice"),
+    ],
+)
+def test_what_is_no_token_is_told_what_it_is(text: str, said: str) -> None:
+    """Each way of being malformed in its own words, which quote nothing."""
+    refused = refusal(text)
+    assert refused.code == "token_malformed"
+    assert said in refused.detail
+
+
+def test_a_verifier_says_which_keys_it_has() -> None:
+    configured = [rules("P-256"), rules("P-384"), rules("Ed25519")]
+    assert {key.thumbprint for key in Verifier(configured, token_bytes=1).keys} == {key.thumbprint for entry in configured for key in entry.keys}
 
 
 def test_the_size_is_judged_before_anything_is_decoded() -> None:

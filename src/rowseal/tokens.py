@@ -147,10 +147,7 @@ class Verifier:
 
 def _signed_by(key: PublicKey, signed: bytes, signature: bytes) -> bool:
     method: Any = _ALGORITHMS[key.algorithm]
-    try:
-        return method.verify(signed, key.key, signature) is True
-    except (ValueError, TypeError):
-        return False
+    return method.verify(signed, key.key, signature) is True
 
 
 def _not_compact(token: str, member: str) -> TokenRefused:
