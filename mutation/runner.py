@@ -31,7 +31,6 @@ from typing import Any, Final
 import coverage
 import pytest
 from _pytest.runner import runtestprotocol
-from hypothesis import settings
 
 from mutation.mutants import Mutant
 
@@ -107,6 +106,8 @@ class _Plugin:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise pytest.UsageError("the tests cannot be collected")
+        from hypothesis import settings  # noqa: PLC0415  not before pytest has seen it
+
         settings.register_profile("mutation", database=None, derandomize=True)
         settings.load_profile("mutation")
         self.items = {item.nodeid: item for item in session.items}

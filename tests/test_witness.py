@@ -16,7 +16,7 @@ from rowseal.errors import OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, Condition, Policy
 from rowseal.sql import _SEAL, BIND, NUMBER, Draft, SecuredQuery
-from rowseal.sql.witness import attest
+from rowseal.sql.witness import again, attest, prove
 
 BOTH = ("sqlite", "postgres")
 
@@ -294,6 +294,17 @@ def test_a_policy_of_another_bearer_is_noticed() -> None:
     written = draft(QUERIES["plain"], theirs)
     with pytest.raises(OurBug):
         attest(written, Policy(mine.grant, theirs.catalog))
+
+
+def test_a_proven_text_serves_policies_of_its_shape_alone() -> None:
+    """Where the values are the same, nothing but the shape tells `=` from `!=`."""
+    mine, others = policy("sqlite"), policy("sqlite", {**TENANT_ONE, "customers": [[{"field": "tenant", "op": "!=", "value": 1}]]})
+    given = draft("SELECT id FROM customers", mine)
+    plan = prove(given, mine)
+    assert again(plan, mine, given.params).sql == attest(given, mine).sql
+    with pytest.raises(OurBug) as noticed:
+        again(plan, Policy(others.grant, mine.catalog), given.params)
+    assert noticed.value.internal == "witness: a text was proven for a policy of another shape"
 
 
 @pytest.mark.parametrize("second", [6, Decimal("6.5")])
