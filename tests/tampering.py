@@ -25,6 +25,7 @@ if __name__ == "__main__":  # the modules of the tests import each other by thei
 from sqlglot import exp
 
 import world_policies
+from bearers import BEARERS
 from policies import draft
 from rowseal.catalog import Catalog
 from rowseal.errors import OurBug, Refused
@@ -33,7 +34,8 @@ from rowseal.sql import BIND, NUMBER, OK, Draft, Form
 from rowseal.sql.dialects import DIALECTS
 from rowseal.sql.guards import render
 from rowseal.sql.witness import attest
-from strategies import BEARERS, Choices, write
+from strategies import write
+from writer import Choices
 
 __all__ = ["OPERATORS", "Tally", "explore", "reread", "tamper"]
 

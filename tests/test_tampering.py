@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import world_policies
+from bearers import BEARERS
 from harness import cases
 from policies import draft
 from rowseal.errors import Refused
@@ -17,7 +18,6 @@ from rowseal.policy import Policy
 from rowseal.sql import Draft
 from rowseal.sql.dialects import DIALECTS
 from rowseal.sql.witness import attest
-from strategies import BEARERS
 from tampering import OPERATORS, Tally, explore, tamper
 
 QUERIES = 450  # of each dialect, and two operators for each of them; `python -m tests.tampering` takes all
