@@ -348,12 +348,12 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
         ("test_gate.py::test_a_query_for_one_dataset_reads_that_dataset_only",),
     ),
     Sabotage(
-        "nothing is ever fenced",
-        "sql/secure.py",
-        "fenced = needs_fence(tree, names, dialect, parsed.params)",
-        "fenced = False",
+        "nothing is thought to raise",
+        "sql/barrier/__init__.py",
+        "fallible = [node for node in exposed if type(node) not in PLAIN and not judge.infallible(node)]",
+        "fallible = []",
         "the values of forbidden rows, by errors that only they raise",
-        ("test_barrier.py::test_a_fence_stands_exactly_where_something_could_raise",),
+        ("test_barrier.py::test_a_wall_stands_exactly_where_something_could_raise",),
     ),
     Sabotage(
         "the row limit is not in the text",
