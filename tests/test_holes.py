@@ -799,3 +799,13 @@ def test_every_word_that_compares_with_a_query_is_proven(word: str) -> None:
     """`= SOME (SELECT ..)` is `= ANY (SELECT ..)`; the witness took the parser's other form of it for another statement, and it answered 500."""
     sql = f"SELECT id FROM orders WHERE id <> {word} (SELECT customer_id FROM orders UNION SELECT id FROM products)"
     assert f" <> {word.replace('SOME', 'ANY')} (SELECT" in secured(sql, policy("postgres")).sql
+
+
+@pytest.mark.parametrize(
+    "sets", ["ROLLUP (tenant, region)", "CUBE (tenant, region)", "GROUPING SETS ((tenant, region), ())", "GROUPING SETS (ROLLUP (tenant), region)"]
+)
+@pytest.mark.parametrize("inside", ["{}", "SELECT * FROM ({}) AS x", "WITH x AS ({}) SELECT 1 AS one FROM x"])
+def test_totals_are_made_of_rows_behind_a_fence(sets: str, inside: str) -> None:
+    """G1: PostgreSQL did not order by a column that a guard's filter held to one value, so that a LIMIT kept another row than V's."""
+    query = secured(inside.format(f"SELECT tenant, region FROM orders GROUP BY {sets} ORDER BY 1 DESC LIMIT 1"), policy("postgres"))
+    assert {guard.form for guard in query.guards} == {"fenced"}

@@ -158,7 +158,8 @@ class Names:
     `columns` maps id(column node) to what it refers to, `outputs` id(query node) to the columns of its answer, `merges` are the pairs
     that USING and NATURAL compare. `unnamed` are the computed columns of nested queries with the names that we take them to have,
     `stars` what each `*` stands for, as pairs of alias ("" where USING merged two) and column.
-    `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite).
+    `aliased` says that a WHERE or HAVING means an expression of the SELECT list by its alias (SQLite), `totals` that a GROUP BY makes rows
+    of several groups (ROLLUP, CUBE, GROUPING SETS).
     `called` has, for every name in the query, all columns anywhere in it that are called so. `local` has id(column node) of those that
     belong to the SELECT in which they stand. `scopes` has the tables of each SELECT by its id. `qualified` are those that were written with a schema.
     """
@@ -175,6 +176,7 @@ class Names:
     scopes: dict[int, Scope] = field(default_factory=dict)
     reads: int = 0
     aliased: bool = False
+    totals: bool = False
 
     def note(self, columns: Columns) -> Columns:
         """Remember under which names there are columns."""

@@ -95,6 +95,8 @@ class _Resolver(FromClause):
             scope.joined = self.joined(from_.this, node.args.get("joins") or (), scope, ctes, conditions)
         output = self.projections(node, scope)
         aliases = frozenset(column.name for item, column in output if isinstance(item, exp.Alias))
+        if (group := node.args.get("group")) is not None:
+            self.names.totals |= group.find(exp.Rollup, exp.Cube, exp.GroupingSets) is not None
         for part in ("expressions", "where", "group", "having", "order", "windows", "distinct", "limit", "offset"):
             value = node.args.get(part)
             scope.aliases = aliases if part in self.dialect.clauses_that_see_aliases else frozenset()

@@ -58,7 +58,8 @@ def barrier(tree: exp.Query, names: Names, dialect: Dialect, params: Parameters,
     judge = _JUDGES[dialect.name](names, params)
     exposed = [node for root in _exposed(tree, dialect) for node in root.walk()]
     # All of them are judged, whatever the first has shown: some are refused, fenced or not.
-    safe = judge.meets(exposed) and not names.aliased
+    # A total has NULL where it sums over a column. PostgreSQL forgets that of one which a filter holds to a single value, and does not order by it.
+    safe = judge.meets(exposed) and not names.aliased and not names.totals
     fallible = [node for node in exposed if type(node) not in PLAIN and not judge.infallible(node)]
     # What reads views or SELECTs of the operator is always fenced. Where every row is permitted, nothing needs a wall.
     forced = {number for number, each in enumerate(occurrences, 1) if not reads_plain_tables(each.rows)}
