@@ -36,7 +36,7 @@ from covered import Place, gaps, places, summed, table
 from databases import DIALECTS
 from harness import as_case, shown
 from model import literals
-from oracle import AFTER_SQL, Judgement, Stage
+from oracle import AFTER_SQL, UNTIMELY, Judgement, Stage
 from strategies import Query, shrunk, write
 from world import TABLES
 from writer import LITERALS, Choices
@@ -143,7 +143,7 @@ class _Setting:
         judgement = self.stage.judge_quickly(query.sql, query.params) if quickly else self.stage.judge(query.sql, query.params, loose=True)
         _count(query, judgement, tally, self.batch.dialect if tally.asked % NOTED == 0 else None)
         problems = list(judgement.problems)
-        if judgement.model is not None and judgement.full.code in AFTER_SQL:
+        if judgement.model is not None and judgement.full.code in AFTER_SQL - UNTIMELY:
             problems.append(f"the database failed ({judgement.full.code}) where the model answers: no expression of the query fails on a permitted row")
         return problems
 
@@ -180,6 +180,9 @@ def _count(query: Query, judgement: Judgement, tally: Tally, dialect: str | None
         tally.accepted += model is not None
         tally.equal += model is not None and not judgement.problems
         tally.with_rows += bool(full.rows)
+    elif full.code in UNTIMELY:
+        tally.refused[full.code] += 1
+        tally.answerable -= model is not None
     elif full.code in AFTER_SQL:
         tally.accepted += model is not None
         tally.failed += model is not None
@@ -291,7 +294,7 @@ def main() -> int:
     dialects = options.database or list(DIALECTS)
     run = _Run.resumed(options.summary or Path("/nowhere"), options.seed, options.count, dialects)
     work = [(batch, size, run.seed) for batch, size in batches(options.count, dialects) if batch.name not in run.done]
-    work.sort(key=lambda each: each[0].number)  # whoever stops a run early has asked a bit of everything
+    work.sort(key=lambda each: (each[0].number, zlib.crc32(each[0].name.encode())))  # whoever stops a run early has asked a bit of everything
     print(f"seed {run.seed}, {options.count} queries on {', '.join(dialects)}, {len(work)} batches to go")
     lived = servers.Run.begin()
     before, started, fresh, told = run.seconds, time.monotonic(), 0, len(run.findings)
