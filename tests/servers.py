@@ -8,7 +8,7 @@ One server serves a whole run, however many xdist workers: the first that needs 
 the run is over, stops the server and removes the folder. The keeper learns that the run is over from the kernel: the run holds a lock on
 the file `alive`, and a lock ends with its process, also when that is killed. Should the keeper itself be killed, the kernel interrupts the server.
 
-`python -m tests.servers --check` starts one, prints which, and stops it.
+`python -m tests.servers --check` starts one of each kind (see `mariadb_server` for the other), prints which, and stops them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Run:
     def begin(cls) -> Run:
         """Make the run's folder and hold its lock. Nothing is started yet."""
         # nobody, who runs the server for root, must be able to reach the folder, and TMPDIR may be root's own
-        folder = Path(tempfile.mkdtemp(prefix="rowseal-", dir="/tmp" if _is_root() else None))
+        folder = Path(tempfile.mkdtemp(prefix="rowseal-", dir="/tmp" if is_root() else None))
         folder.chmod(0o755)
         alive = (folder / "alive").open("w")
         fcntl.flock(alive, fcntl.LOCK_EX)
@@ -132,18 +132,28 @@ class Run:
     def server(self) -> Server:
         """The run's server, started by whoever asks first. Raises `UnavailableError`, every time with the first reason."""
         described = self.folder / "server.json"
-        with _locked(self.folder / "starting"):
+        with locked(self.folder / "starting"):
             if not described.exists():
                 subprocess.run([sys.executable, str(Path(__file__).resolve()), "--keep", str(self.folder)], check=True, cwd="/")
                 deadline = time.monotonic() + START_SECONDS
                 while not described.exists():
                     if time.monotonic() > deadline:
-                        _publish(described, {"reason": f"the keeper did not answer: {_tail(self.folder / 'keeper.log')}"})
+                        publish(described, {"reason": f"the keeper did not answer: {tail(self.folder / 'keeper.log')}"})
                     time.sleep(0.02)
-        found = json.loads(described.read_text())
-        if "reason" in found:
-            raise UnavailableError(found["reason"])
-        return Server(**found)
+        return Server(**_told(described))
+
+    def kept(self, kind: str, keeper: Path) -> dict[str, str]:
+        """How to reach the run's server of another kind, started by whoever asks first: `keeper` is the program that keeps it."""
+        described = self.folder / f"{kind}.json"
+        with locked(self.folder / f"starting-{kind}"):
+            if not described.exists():
+                subprocess.run([sys.executable, str(keeper.resolve()), json.dumps(str(self.folder))], check=True, cwd="/")
+                deadline = time.monotonic() + START_SECONDS
+                while not described.exists():
+                    if time.monotonic() > deadline:
+                        publish(described, {"reason": f"the keeper did not answer: {tail(self.folder / f'{kind}.log')}"})
+                    time.sleep(0.02)
+        return _told(described)
 
     def end(self) -> None:
         """Let the keeper stop the server, and wait until nothing is left."""
@@ -152,13 +162,20 @@ class Run:
         self._alive.close()
         self._alive = None
         deadline = time.monotonic() + STOP_SECONDS
-        log = self.folder / "keeper.log"
-        with suppress(FileNotFoundError), log.open("a") if log.exists() else nullcontext() as keeper:
-            # the keeper's lock is free when it is done, and also when somebody killed it
-            while keeper is not None and not _try_lock(keeper) and time.monotonic() < deadline:
-                time.sleep(0.02)
+        for log in sorted(self.folder.glob("*.log")):
+            with suppress(FileNotFoundError), log.open("a") if log.exists() else nullcontext() as keeper:
+                # a keeper's lock is free when it is done, and also when somebody killed it
+                while keeper is not None and not _try_lock(keeper) and time.monotonic() < deadline:
+                    time.sleep(0.02)
         while self.folder.exists() and time.monotonic() < deadline:
             shutil.rmtree(self.folder, ignore_errors=True)  # again, while a server that lost its keeper still writes
+
+
+def _told(described: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads(described.read_text())
+    if "reason" in found:
+        raise UnavailableError(found["reason"])
+    return found
 
 
 def _keep(folder: Path) -> None:
@@ -176,10 +193,10 @@ def _keep(folder: Path) -> None:
         try:
             process, server = _start(folder)
         except (UnavailableError, OSError, subprocess.SubprocessError, psycopg.Error) as error:
-            _publish(folder / "server.json", {"reason": str(error)})
+            publish(folder / "server.json", {"reason": str(error)})
         else:
-            _publish(folder / "server.json", {"socket": server.socket, "version": server.version, "binaries": server.binaries})
-        with _locked(folder / "alive"):
+            publish(folder / "server.json", {"socket": server.socket, "version": server.version, "binaries": server.binaries})
+        with locked(folder / "alive"):
             pass
     finally:
         if process is not None:
@@ -204,13 +221,13 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], Server]:
 
 def _start_with(binaries: Path, home: Path) -> tuple[subprocess.Popen[bytes], Server]:
     binaries = _reachable(binaries, home)
-    version = _call(binaries / "postgres", "--version", cwd=home).split("(PostgreSQL)")[-1].split()[0]
+    version = call(binaries / "postgres", "--version", cwd=home).split("(PostgreSQL)")[-1].split()[0]
     data, socket = home / "data", home / "socket"
     for owned in (data, socket):
         owned.mkdir(mode=0o700)
-        if _is_root():
-            shutil.chown(owned, *_nobody())
-    _call(binaries / "initdb", "-D", data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", cwd=home)
+        if is_root():
+            shutil.chown(owned, *nobody())
+    call(binaries / "initdb", "-D", data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", cwd=home)
     # no TCP: with `trust`, whoever can connect is superuser, so the socket's folder is the lock, and no port is raced for
     options = {"listen_addresses": "", "unix_socket_directories": str(socket), "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     options |= {"max_connections": "100", "shared_buffers": "32MB", "autovacuum": "off", "timezone": "UTC"}
@@ -219,13 +236,13 @@ def _start_with(binaries: Path, home: Path) -> tuple[subprocess.Popen[bytes], Se
         process = subprocess.Popen(
             [binaries / "postgres", "-D", data, *arguments],
             cwd=home,
-            env=_environment(home),
+            env=environment(home),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- the keeper has one thread
-            **_as_nobody(),
+            **as_nobody(),
         )
     server = Server(str(socket), version, str(binaries))
     try:
@@ -244,7 +261,7 @@ def _wait(process: subprocess.Popen[bytes], server: Server, log: Path) -> None:
             server.run("SELECT 1")
         except psycopg.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise UnavailableError(_tail(log)) from None
+                raise UnavailableError(tail(log)) from None
             time.sleep(0.02)
         else:
             return
@@ -296,7 +313,7 @@ def _reachable(binaries: Path, home: Path) -> Path:
     """The binaries, or a copy of them that nobody can run: a venv under /root is closed, and stays closed."""
     if not (binaries / "postgres").is_file():
         raise UnavailableError("there is no `postgres` in this folder")
-    if not _is_root() or _runs(binaries / "postgres", home):
+    if not is_root() or _runs(binaries / "postgres", home):
         return binaries
     install = binaries.resolve().parent
     package = install.parent
@@ -310,37 +327,37 @@ def _reachable(binaries: Path, home: Path) -> Path:
 
 def _runs(program: Path, home: Path) -> bool:
     try:
-        _call(program, "--version", cwd=home)
+        call(program, "--version", cwd=home)
     except (UnavailableError, OSError):
         return False
     return True
 
 
-def _call(program: Path, *arguments: str | Path, cwd: Path) -> str:
-    done = subprocess.run([program, *arguments], cwd=cwd, env=_environment(cwd), capture_output=True, text=True, check=False, **_as_nobody())
+def call(program: Path, *arguments: str | Path, cwd: Path) -> str:
+    done = subprocess.run([program, *arguments], cwd=cwd, env=environment(cwd), capture_output=True, text=True, check=False, **as_nobody())
     if done.returncode != 0:
         raise UnavailableError(f"`{program.name}` failed: {done.stderr.strip()[-500:]}")
     return done.stdout
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
     """No PG* variable of whoever runs the tests may steer the server."""
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _as_nobody() -> dict[str, Any]:
-    if not _is_root():
+def as_nobody() -> dict[str, Any]:
+    if not is_root():
         return {}
-    account, group = _nobody()  # the server refuses to run as root
+    account, group = nobody()  # the server refuses to run as root
     return {"user": account, "group": group, "extra_groups": []}
 
 
-def _nobody() -> tuple[int, int]:
+def nobody() -> tuple[int, int]:
     entry = pwd.getpwnam("nobody")
     return entry.pw_uid, entry.pw_gid
 
 
-def _is_root() -> bool:
+def is_root() -> bool:
     return os.geteuid() == 0
 
 
@@ -350,7 +367,7 @@ def _die_with_parent() -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -364,36 +381,57 @@ def _try_lock(file: TextIO) -> bool:
     return True
 
 
-def _publish(path: Path, content: dict[str, str]) -> None:
+def publish(path: Path, content: dict[str, str]) -> None:
     """Write so that no reader ever sees half a file."""
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(content))
     draft.replace(path)
 
 
-def _tail(path: Path) -> str:
+def tail(path: Path) -> str:
     return path.read_text(errors="replace")[-500:].strip() if path.exists() else "it wrote nothing"
 
 
 def _check() -> int:
-    run = Run.begin()
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    import mariadb_server  # which needs this module
+
+    run, missing = Run.begin(), 0
     try:
-        started = time.monotonic()
-        server = run.server()
-        print(f"PostgreSQL {server.version} from {server.binaries}, up in {time.monotonic() - started:.1f} s")
-    except UnavailableError as error:
-        print(error, file=sys.stderr)
-        return 1
-    else:
-        return 0
+        for title, start in (("PostgreSQL", run.server), ("MariaDB", lambda: _brought(run, mariadb_server))):
+            started = time.monotonic()
+            try:
+                print(f"{title} {start().version}, up in {time.monotonic() - started:.1f} s")
+            except UnavailableError as error:
+                print(error, file=sys.stderr)
+                missing = 1
     finally:
         run.end()
+    return missing
+
+
+def _brought(run: Run, kind: Any) -> Any:
+    """The server, after fetching its programs where they are missing and root may fetch them."""
+    try:
+        return kind.server(run)
+    except UnavailableError:
+        apt = shutil.which("apt-get")
+        if not is_root() or apt is None:
+            raise
+        subprocess.run([apt, "-q", "update"], check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(kind.INSTALL.split(), check=False, stdout=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        (run.folder / "mariadb.json").unlink(missing_ok=True)
+        again = Run.begin()  # the first run's keeper has given its answer
+        try:
+            return kind.server(again)
+        finally:
+            again.end()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Start a throw-away PostgreSQL.")
+    parser = argparse.ArgumentParser(description="Start throw-away servers.")
     modes = parser.add_mutually_exclusive_group(required=True)
-    modes.add_argument("--check", action="store_true", help="start one, print which, stop it")
+    modes.add_argument("--check", action="store_true", help="start one of each kind, print which, stop them")
     modes.add_argument("--keep", metavar="FOLDER", type=Path, help="be the keeper of this run's folder; the tests call it")
     chosen = parser.parse_args()
     if chosen.check:

@@ -120,6 +120,7 @@ class Dialect:
     spied: bool  # whether queries may call `spy` (see `spies`)
     speech: Speech
     new: Callable[[servers.Run, Path], Database]
+    respelled: Callable[[str], str] = str  # the SQL of a page, whose quoted names stand in double quotes, as it is written here
 
 
 def quoted(name: str, mark: str = '"') -> str:

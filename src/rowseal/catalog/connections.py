@@ -22,6 +22,8 @@ from rowseal.catalog.text import Findings, nearest
 __all__ = ["Address", "Place", "addresses", "database_url", "members", "place"]
 
 _POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_MARIADB: Final = frozenset({"mariadb", "mariadb+pymysql", "mysql+pymysql"})
+_MARIADB_OPTIONS: Final = frozenset({"unix_socket", "connect_timeout", "ssl_ca", "ssl_cert", "ssl_key", "ssl_check_hostname"})
 _SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
 _PORTS: Final = {"postgresql": "5432", "mysql": "3306", "mariadb": "3306"}
 
@@ -111,8 +113,16 @@ def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.P
         return None
     if url.drivername in _POSTGRES:  # `postgres://` is what many hosts hand out, though SQLAlchemy no longer knows it
         return url.set(drivername="postgresql+psycopg"), "postgres"
+    if url.drivername in _MARIADB:
+        if not url.database:
+            findings.add(at, "must name a database of the server, `mariadb://role@host/database`")
+            return None
+        if other := sorted(url.query.keys() - _MARIADB_OPTIONS):
+            findings.add(at, f"has the option `{other[0]}`, which is not accepted here; there are: {', '.join(sorted(_MARIADB_OPTIONS))}")
+            return None
+        return url.set(drivername="mariadb+pymysql"), "mariadb"
     if url.drivername not in _SQLITE:
-        findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...` or `postgresql://...`")
+        findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...`, `postgresql://...` or `mariadb://...`")
         return None
     if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.host:
         findings.add(at, "must name a SQLite file as a path, `sqlite:///relative.db` or `sqlite:////absolute.db`")

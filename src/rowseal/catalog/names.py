@@ -1,10 +1,10 @@
-"""What a name is to both databases: how it folds, and which names are rowseal's own."""
+"""What a name is to all databases: how it folds, and which names are rowseal's own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["RESERVED_PREFIXES", "ascii_lower"]
+__all__ = ["RESERVED_PREFIXES", "ascii_lower", "is_system"]
 
 # Guards, binds and fences bear such names; neither a configuration nor a query may.
 RESERVED_PREFIXES: Final = ("__g", "__u", "__ok")
@@ -15,3 +15,15 @@ _UPPER_TO_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") +
 def ascii_lower(name: str) -> str:
     """A-Z only: neither database folds other letters, and `str.lower` would (U+212A KELVIN SIGN becomes k)."""
     return name.lower() if name.isascii() else name.translate(_UPPER_TO_LOWER)
+
+
+_MARIADB_SCHEMAS: Final = frozenset({"information_schema", "performance_schema", "mysql", "sys"})
+
+
+def is_system(schema: str | None, table: str, dialect: str) -> bool:
+    """Whether the database keeps the table for itself, as far as its name tells. `table` is in lower case where the database folds names."""
+    if dialect == "sqlite":
+        return table.startswith("sqlite_")
+    if dialect == "mariadb":
+        return schema is not None and ascii_lower(schema) in _MARIADB_SCHEMAS
+    return schema is not None and (schema.startswith("pg_") or schema == "information_schema")

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from rowseal.catalog import Dataset, Field, FieldType, Source, Storage
 from rowseal.catalog.document import DatasetEntry, FieldEntry
-from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower
+from rowseal.catalog.names import RESERVED_PREFIXES, ascii_lower, is_system
 from rowseal.catalog.reflection import Column, Unfitting, store
 from rowseal.catalog.rules import Rules
 from rowseal.catalog.text import Findings, Path
@@ -85,7 +85,7 @@ def _check_table(written: str, path: Path, dialect: str, findings: Findings) -> 
         findings.add(path, "must be `table` or `schema.table`; make a view for a table whose name has a dot")
     elif dialect == "sqlite" and (schema not in {None, "main"} or ascii_lower(table).startswith("sqlite_")):
         findings.add(path, "must be a table of the file itself, not of an attached one and not one of SQLite's own")
-    elif dialect == "postgres" and schema is not None and (schema.startswith("pg_") or schema == "information_schema"):
+    elif dialect != "sqlite" and is_system(schema, table, dialect):
         findings.add(path, "is a system table, which no dataset may be")
 
 

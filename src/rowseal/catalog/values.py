@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -37,6 +37,8 @@ _INT64: Final = 2**63
 # Far beyond any column, far below what makes Python or a database work hard: 1E+999999999 is thirteen bytes of token.
 _DIGITS: Final = 1_000
 _HUGE: Final = 10**_DIGITS
+_WHOLE_DIGITS, _FRACTION_DIGITS = 35, 30  # of MariaDB's DECIMAL(65, 30)
+_ALL_DIGITS: Final = Context(prec=2 * _DIGITS)
 _DECIMAL_TEXT: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
 _DATE_TEXT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # RFC 3339 with an obligatory offset. At most six digits of fraction: Python would silently drop more.
@@ -81,7 +83,7 @@ def sorts(text_format: str) -> bool:
 def typed(condition: Filter, field: Field, dialect: str) -> Condition:
     """The filter as a condition on the field, its values in the form the database stores.
 
-    `dialect` is "sqlite" or "postgres". Raises Inapplicable; never anything else, whatever the filter holds.
+    `dialect` is our name of the database. Raises Inapplicable; never anything else, whatever the filter holds.
     """
     op, value = condition.op, condition.value
     if op not in operators(field):
@@ -105,7 +107,7 @@ def typed(condition: Filter, field: Field, dialect: str) -> Condition:
         raise
     except (ArithmeticError, ValueError) as error:  # a calendar without such a day, a moment outside the years 1 to 9999
         raise Inapplicable("a filter has a value that its field's type does not know") from error
-    if dialect == "postgres" and any(type(each) is Decimal for each in values):
+    if dialect != "sqlite" and any(type(each) is Decimal for each in values):
         values = tuple([Decimal(each) if isinstance(each, int) else each for each in values])
     return Condition(field, op, values)
 
@@ -201,7 +203,29 @@ def _formatted(moment: date | datetime, field: Field) -> str:
     return moment.strftime(field.format)
 
 
-_NUMBERS: Final[Mapping[str, Callable[[Scalar, Field], Bound]]] = {"sqlite": _sqlite_number, "postgres": _postgres_number}
+def _mariadb_number(value: Scalar, field: Field) -> Bound:
+    number = _number(value, field)
+    if field.storage is Storage.FLOAT:
+        return _double(number)
+    if type(number) is int and -_INT64 <= number < _INT64:
+        return number
+    exact = Decimal(number)
+    # INVARIANT: what does not fit into the 35 digits before the point and the 30 behind it would be cut, and then equal another number.
+    if exact and (exact.adjusted() >= _WHOLE_DIGITS or _places(exact) > _FRACTION_DIGITS):
+        raise Inapplicable("a filter has a number beyond what its column can hold")
+    return exact
+
+
+def _places(number: Decimal) -> int:
+    exponent = number.normalize(_ALL_DIGITS).as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else _DIGITS
+
+
+_NUMBERS: Final[Mapping[str, Callable[[Scalar, Field], Bound]]] = {
+    "sqlite": _sqlite_number,
+    "postgres": _postgres_number,
+    "mariadb": _mariadb_number,
+}
 _OTHERS: Final[Mapping[Storage, Callable[[Scalar, Field], Bound]]] = {
     Storage.TEXT: _text,
     Storage.ENUM: _text,

@@ -107,7 +107,7 @@ class Backings:
 
     def _column(self, written: str, columns: Mapping[str, Column], of: str, path: Path) -> Column | None:
         column = columns.get(written)
-        if column is None and self._dialect == "sqlite":
+        if column is None and self._dialect in ("sqlite", "mariadb"):
             column = next((each for each in columns.values() if ascii_lower(each.name) == ascii_lower(written)), None)
         if column is None:
             self._findings.add((*path, "column"), f"`{written}` is no column of `{of}`{nearest(written, list(columns))}")

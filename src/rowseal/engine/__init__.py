@@ -68,7 +68,11 @@ def _driver(dialect: str, url: URL, limits: Limits) -> _Driver:
         from rowseal.engine.postgres import PostgresDriver  # noqa: PLC0415 -- psycopg is an extra: who only uses SQLite may lack it
 
         return PostgresDriver(url, limits)
-    raise ValueError("the dialect must be one of postgres, sqlite")
+    if dialect == "mariadb":
+        from rowseal.engine.mariadb import MariaDBDriver  # noqa: PLC0415 -- so is pymysql
+
+        return MariaDBDriver(url, limits)
+    raise ValueError("the dialect must be one of mariadb, postgres, sqlite")
 
 
 class Database:

@@ -36,7 +36,7 @@ __all__ = ["seal"]
 _log: Final = logging.getLogger("rowseal.engine")
 AnyEngine = TypeVar("AnyEngine", "Engine", "AsyncEngine")
 
-_DIALECTS: Final = {"postgresql": "postgres"}  # SQLAlchemy's name -> ours, where they differ
+_DIALECTS: Final = {"postgresql": "postgres", "mysql": "mariadb"}  # SQLAlchemy's name -> ours, where they differ
 _SAVEPOINTS: Final = (SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)  # `begin_nested()`; SQLAlchemy makes up the names
 _SEALED: Final = "rowseal.sealed"
 # The connection on which the dialect itself is looking at the schema right now.

@@ -144,7 +144,7 @@ def _refuse_reserved(node: exp.Expr, dialect: Dialect) -> None:
     """The parser takes `order` for a name where it can; the database stops, or takes `user` for its own."""
     behind_as = dialect.name == "postgres" and isinstance(node.parent, exp.Alias)
     if not node.args.get("quoted") and not behind_as:
-        raise QueryRefused("sql_syntax", f"`{node.name}` is a word of SQL", hint=f'write the name in double quotes: "{node.name}"', **position(node))
+        raise QueryRefused("sql_syntax", f"`{node.name}` is a word of SQL", hint=f"write the name in quotes: {dialect.quote(node.name)}", **position(node))
 
 
 def _function(node: exp.Expr, dialect: Dialect, functions: FunctionRules, sql: str) -> Arguments:

@@ -32,6 +32,7 @@ _COLLATIONS: Final = frozenset({"NOCASE", "BINARY", "RTRIM"})  # the three that 
 # Nothing that is wider than two digits say. INVARIANT: there is one way to read each text, or a long one that does not fit takes years.
 _FORMAT: Final = re.compile(r"([^%]|%%|%[-+ 0,]*([1-9][0-9]?)?(\.[0-9]{1,2})?[dsif])*+\Z")
 _ORDERED_WITHIN: Final = (exp.GroupConcat, exp.ArrayAgg)
+_TIMED: Final = (exp.Extract, exp.Interval, exp.TimestampTrunc, exp.DateAdd, exp.DateSub, exp.TimestampDiff)
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 
 
@@ -67,12 +68,12 @@ def _placeholder(node: exp.Expr) -> None:
 def _var(node: exp.Expr) -> None:
     if isinstance(node.parent, exp.Collate):
         return
-    if str(node.this).upper() not in TIME_UNITS or not isinstance(node.parent, (exp.Extract, exp.Interval, exp.TimestampTrunc)):
+    if str(node.this).upper() not in TIME_UNITS or not isinstance(node.parent, _TIMED):
         raise QueryRefused("construct_refused", "a word stands here that is not accepted", **position(node.parent or node))
 
 
 def _interval(node: exp.Expr) -> None:
-    if not isinstance(node.this, exp.Literal):
+    if not isinstance(node.this, (exp.Literal, exp.Placeholder)):
         raise QueryRefused(
             "construct_refused",
             "INTERVAL takes a string",

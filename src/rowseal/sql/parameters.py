@@ -70,7 +70,7 @@ def _is_bindable(value: Any, dialect: Dialect) -> bool:
         case float():
             return math.isfinite(value)
         case Decimal():
-            return dialect.name == "postgres" and value.is_finite()
+            return dialect.name != "sqlite" and value.is_finite()
         case str():
             return len(value) <= MAX_TEXT and "\0" not in value and not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
         case _:

@@ -15,9 +15,11 @@ from rowseal.sql import OK
 from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.names import Cte, Names, Occurrence
 
-__all__ = ["arms", "cover", "name_computed", "refer", "rename", "unqualify", "without_brackets", "write", "write_stars"]
+__all__ = ["arms", "cover", "fold_aliases", "name_computed", "refer", "rename", "unqualify", "without_brackets", "write", "write_stars"]
 
 # Comments are the bearer's bytes; what the generator cannot say in this dialect must be an error, not a warning.
+_MAX_ALIAS: Final = 200  # characters; MariaDB takes 256
+_LAST_IN_NAMES: Final = 0xFFFF
 _GENERATE: Final[dict[str, Any]] = {"comments": False, "normalize_functions": False, "unsupported_level": ErrorLevel.RAISE}
 
 
@@ -55,6 +57,8 @@ def name_computed(tree: exp.Query, names: Names, dialect: Dialect) -> None:
     """
     outermost = set(map(id, arms(tree)))
     for select, item, name in names.unnamed:
+        if dialect.name == "mariadb" and (len(name) > _MAX_ALIAS or any(ord(each) > _LAST_IN_NAMES for each in name)):
+            continue  # a name that cannot be written; MariaDB has one of its own
         if id(select) not in outermost:
             called = name
         elif dialect.columns_are_named_by_text and _is_rewritten(item):
@@ -106,6 +110,15 @@ def cover(covered: Iterable[tuple[exp.Expr, Sequence[int]]], occurrences: Sequen
         held.replace(case)
         new += (case, case.args["ifs"][0])
     return new
+
+
+def fold_aliases(nodes: list[exp.Expr], dialect: Dialect) -> None:
+    """Write every alias of a table, and every column's mention of one, in the one spelling by which `resolve` found it."""
+    for node in nodes:
+        named = node.args["alias"].args.get("this") if isinstance(node, (exp.Table, exp.Subquery)) and node.args.get("alias") else None
+        named = node.args.get("table") if isinstance(node, exp.Column) else named
+        if isinstance(named, exp.Identifier):
+            named.set("this", dialect.fold(named))
 
 
 def arms(tree: exp.Expr) -> list[exp.Expr]:

@@ -23,7 +23,7 @@ from rowseal.sql.guards import encoded, render
 from rowseal.sql.names import DatasetLookup, Occurrence, Permitted
 from rowseal.sql.parameters import Parameters
 from rowseal.sql.resolve import resolve
-from rowseal.sql.rewriting import cover, name_computed, refer, rename, unqualify, without_brackets, write, write_stars
+from rowseal.sql.rewriting import cover, fold_aliases, name_computed, refer, rename, unqualify, without_brackets, write, write_stars
 from rowseal.sql.searches import refuse_long_searches
 
 __all__ = ["refill", "secure"]
@@ -50,6 +50,8 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
     guards = tuple(_guards(tables.occurrences, wall.forms, dialect, params))
     for number, cte in enumerate(names.ctes, 1):
         rename(cte, f"__u{number}", dialect)
+    if dialect.aliases_have_case:
+        fold_aliases(parsed.nodes, dialect)
     _limit(tree, parsed.params, limits.rows + 1)
     if parsed.params:  # one for each parameter in the text: `admit` has compared the two
         _mark_parameters(parsed.nodes, parsed.params, params)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Final
 
 from sqlglot.errors import ErrorLevel, SqlglotError
@@ -50,14 +50,37 @@ _TYPES: Final[Mapping[str, frozenset[str]]] = {
         "INTERVAL UUID JSON JSONB".split()
     )
     | {"DOUBLE PRECISION", "CHARACTER VARYING"},
+    "mariadb": frozenset("CHAR VARCHAR SIGNED UNSIGNED INT INTEGER DECIMAL DOUBLE DATE TIME DATETIME".split()),
 }
 # Functions that the parser takes for an operator or another function, with another type of answer.
 _MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {"mod": "write `amount % 3`"},
     "postgres": {"date_part": "write `EXTRACT(YEAR FROM placed_at)`"},
+    "mariadb": {
+        "convert": "write `CAST(amount AS CHAR)`",
+        "to_days": "write `DATEDIFF(placed_at, '2026-01-01')`",
+        "char": "write the text out: `'a'`",
+    },
 }
-_FORMATTED: Final = frozenset({"to_char", "to_date", "to_timestamp"})
-_FORMATS: Final = "use such as YYYY, MM, DD, HH24, MI and SS: `TO_CHAR(placed_at, 'YYYY-MM-DD HH24:MI:SS')`"
+_FORMATTED: Final[Mapping[str, frozenset[str]]] = {
+    "postgres": frozenset({"to_char", "to_date", "to_timestamp"}),
+    "mariadb": frozenset({"date_format", "str_to_date"}),
+}
+# What the parser writes back as something that means the same: checked one by one against the database (tests/test_mariadb.py).
+_MARIADB_FORMAT: Final = re.compile(r"([^%]|%[YymcdeHhIiSsTpMbWaj])*+\Z")
+_UNREAD: Final[Mapping[TokenType, str]] = {
+    TokenType.DPIPE: "put texts together with `CONCAT(region, '!')`, and conditions with OR: to some settings of MariaDB this is the one, to others the other",
+    TokenType.DAMP: "write AND",
+    TokenType.DCOLON: "write `CAST(amount AS CHAR)`",
+    TokenType.ARROW: "take the value apart where it is stored; MariaDB has no such operator",
+    TokenType.DARROW: "take the value apart where it is stored; MariaDB has no such operator",
+}
+_EXECUTED: Final = re.compile(r"/\*M?!")
+_ALWAYS_FORMATTED: Final = frozenset({"to_char", "date_format", "str_to_date"})
+_FORMATS: Final[Mapping[str, str]] = {
+    "postgres": "use such as YYYY, MM, DD, HH24, MI and SS: `TO_CHAR(placed_at, 'YYYY-MM-DD HH24:MI:SS')`",
+    "mariadb": "use such as %Y, %m, %d, %H, %i and %s: `DATE_FORMAT(placed_at, '%Y-%m-%d %H:%i:%s')`",
+}
 _LOOKED_AT: Final = frozenset({TokenType.L_PAREN, TokenType.R_PAREN, TokenType.DCOLON, TokenType.ALIAS, TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}\Z")
 _JSON_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # which the parser writes as a path for SQLite, and means the same
@@ -90,6 +113,8 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     _refuse_nesting(tokens, dialect, limits)
     _refuse_glued(sql, tokens)
     _refuse_stray_commas(tokens)
+    if dialect.name == "mariadb":
+        _refuse_ambiguous(sql, tokens)
     _refuse_misread(tokens, dialect)
     return tokens
 
@@ -101,6 +126,43 @@ def _refuse_glued(sql: str, tokens: list[Token]) -> None:
             first = sql[after.start]
             if first.isalnum() or first in "_.$" or not first.isascii():
                 raise _misread("sql_syntax", "a number is followed by a letter, underscore or point", "put a space after it, or write its digits alone", after)
+
+
+def _refuse_ambiguous(sql: str, tokens: list[Token]) -> None:
+    """What one setting of MariaDB reads otherwise than another, what it runs though it looks like a comment, and what the parser makes up for it."""
+    start = 0
+    for token, after in zip_longest(tokens, tokens[1:]):
+        kind, first = token.token_type, sql[token.start]
+        if (found := _EXECUTED.search(sql, start, token.start)) is not None or kind is TokenType.HINT:
+            raise _character_at(sql, found.start() if found else token.start)
+        start = token.end + 1
+        if kind is TokenType.STRING and first == '"':
+            cure = f"write a string in single quotes, `'{token.text}'`, and a name in backticks, `` `{token.text}` ``" if token.text.isalnum() else None
+            raise _misread("sql_syntax", "double quotes stand around a name in some settings of MariaDB and around a string in others", cure, token)
+        if kind in _UNREAD:
+            raise _misread("construct_refused", f"`{sql[token.start : token.end + 1]}` is not accepted", _UNREAD[kind], token)
+        if sql.startswith("!", token.start) and not sql.startswith("!=", token.start):
+            raise _misread("construct_refused", "`!` is not accepted", "write NOT", token)
+        if after is not None and kind is TokenType.STRING and after.token_type is TokenType.STRING:
+            raise _misread("construct_refused", "two strings stand side by side", "put them together with `CONCAT('a', 'b')`", after)
+        if after is not None and token.text.upper() == "NULLS" and after.text.upper() in ("FIRST", "LAST"):
+            raise _misread(
+                "construct_refused", "`NULLS FIRST` is not accepted", "order by that first: `SELECT amount FROM orders ORDER BY amount IS NULL, amount`", token
+            )
+    if (found := _EXECUTED.search(sql, start)) is not None:
+        raise _character_at(sql, found.start())
+
+
+def _character_at(sql: str, offset: int) -> QueryRefused:
+    before = sql[:offset]
+    line, column = before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+    return QueryRefused("construct_refused", "a comment that MariaDB runs is not accepted", hint="leave the comment out", line=line, column=column)
+
+
+def _keeps_format(called: str, literal: str, dialect: Dialect) -> bool:
+    if dialect.name == "mariadb":
+        return len(literal) <= MAX_KEPT and _MARIADB_FORMAT.match(literal) is not None
+    return _kept(f"{called.upper()}(x, ", literal, ")", dialect)
 
 
 def _refuse_stray_commas(tokens: list[Token]) -> None:
@@ -183,12 +245,11 @@ def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
             # The parser turns the formats of these into others; what is no string here is refused where the tree is looked at.
             literal = last.token_type is TokenType.STRING
             if (
-                dialect.name == "postgres"
-                and called in _FORMATTED
-                and (literal or called == "to_char")
-                and not (literal and _kept(f"{called.upper()}(x, ", last.text, ")", dialect))
+                called in _FORMATTED.get(dialect.name, ())
+                and (literal or called in _ALWAYS_FORMATTED)
+                and not (literal and _keeps_format(called, last.text, dialect))
             ):
-                raise _misread("construct_refused", f"`{called}` takes a literal format of common parts", _FORMATS, last)
+                raise _misread("construct_refused", f"`{called}` takes a literal format of common parts", _FORMATS[dialect.name], last)
         elif index + 1 < len(tokens):
             _refuse_following(token, *tokens[index + 1 : index + 3], in_cast=bool(opened) and opened[-1] == "cast", dialect=dialect)
 
@@ -199,9 +260,9 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
         if following.text.upper() not in _TYPES[dialect.name]:
             hint = TYPES[dialect.name].get(following.text.upper(), "use another name of the type, or another type")
             raise _misread("construct_refused", f"casts to `{following.text.lower()}` are not accepted", hint, following)
-    elif kind is TokenType.INTERVAL and literal and dialect.name == "postgres":
+    elif kind is TokenType.INTERVAL and literal and dialect.name in ("postgres", "mariadb"):
         unit = third is not None and third.text.upper() in TIME_UNITS
-        if not (_WHOLE.match(following.text) if unit else _kept("INTERVAL ", following.text.upper(), "", dialect)):
+        if not (_WHOLE.match(following.text) if unit or dialect.name == "mariadb" else _kept("INTERVAL ", following.text.upper(), "", dialect)):
             raise _misread("construct_refused", "an interval of this form is not accepted", "write such as `placed_at + INTERVAL '3 days'`", following)
     elif kind in (TokenType.ARROW, TokenType.DARROW) and following.token_type is not TokenType.NUMBER:
         if dialect.name == "postgres" and following.token_type is TokenType.DASH and third is not None and third.token_type is TokenType.NUMBER:
@@ -211,7 +272,7 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
             raise _misread("construct_refused", "a JSON key of this form is not accepted", "use a plain word or a number", following)
 
 
-def _misread(code: str, detail: str, cure: str, token: Token) -> QueryRefused:
+def _misread(code: str, detail: str, cure: str | None, token: Token) -> QueryRefused:
     return QueryRefused(code, detail, hint=cure, line=token.line, column=token.col - (token.end - token.start))
 
 

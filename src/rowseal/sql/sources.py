@@ -14,7 +14,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from rowseal.catalog import FunctionRules, Limits, Source
-from rowseal.catalog.names import ascii_lower
+from rowseal.catalog.names import is_system
 from rowseal.catalog.reflection import Column as Reflected
 from rowseal.catalog.reflection import Relation
 from rowseal.errors import QueryRefused, Refused
@@ -24,7 +24,7 @@ from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.names import Column, Columns, Names
 from rowseal.sql.place import position
 from rowseal.sql.resolve import resolve
-from rowseal.sql.rewriting import arms, name_computed, refer, rename, unqualify, without_brackets, write
+from rowseal.sql.rewriting import arms, fold_aliases, name_computed, refer, rename, unqualify, without_brackets, write
 
 __all__ = ["Join", "SourceRefused", "admit_source", "join_source", "tables_named", "write_source"]
 
@@ -85,6 +85,8 @@ def write_source(parsed: ParsedQuery, relations: Mapping[Reference, Relation]) -
     for number, cte in enumerate(names.ctes, 1):
         rename(cte, f"__g{NUMBER}_{number}", dialect)
     read = frozenset((relation.schema, relation.name) for _, relation in tables.found)
+    if dialect.aliases_have_case:
+        fold_aliases(parsed.nodes, dialect)
     return _written_once(tree, dialect, read, len(names.ctes))
 
 
@@ -124,8 +126,13 @@ _ALIKE: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
         frozenset({"text", "varchar", "bpchar"}),
         *(frozenset({kind}) for kind in ("uuid", "bool", "date", "timestamp", "timestamptz")),
     ),
+    "mariadb": (
+        frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"}),
+        frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}),
+        *(frozenset({kind}) for kind in ("boolean", "date", "datetime", "timestamp")),
+    ),
 }
-_TEXTS: Final = frozenset({"TEXT", "text", "varchar", "bpchar"})
+_TEXTS: Final = frozenset({"TEXT", "text", "varchar", "bpchar", "char", "tinytext", "mediumtext", "longtext"})
 
 
 def _equal(left: str, theirs: Reflected, right: str, own: Reflected, dialect: str) -> str:
@@ -138,6 +145,9 @@ def _equal(left: str, theirs: Reflected, right: str, own: Reflected, dialect: st
         return f"{left} = {right}"
     if dialect == "sqlite":
         return f"{left} COLLATE BINARY = {right}"
+    if dialect == "mariadb":
+        exact = " = ".join(f"CAST({each} AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_nopad_bin" for each in (left, right))
+        return f"{left} = {right} AND {exact}" if own.collation == theirs.collation else exact
     if own.bytewise and theirs.bytewise and not own.collation and not theirs.collation:
         return f"{left} = {right}"
     return f'CAST({left} AS TEXT) COLLATE "C" = CAST({right} AS TEXT) COLLATE "C"'
@@ -164,8 +174,7 @@ def _outermost(tree: exp.Expr) -> Iterator[exp.Expr]:
 def _reference(node: exp.Table, dialect: Dialect) -> Reference:
     schema = None if node.args.get("db") is None else dialect.fold(node.args["db"])
     table = dialect.fold(node.this)
-    system = table.startswith("sqlite_") if dialect.name == "sqlite" else schema is not None and (schema.startswith("pg_") or schema == "information_schema")
-    if system:
+    if is_system(schema, table, dialect.name):
         raise SourceRefused("reads a system table, which no dataset may", **position(node))
     return schema, table
 
@@ -185,9 +194,8 @@ class _Physical:
         if relation.kind == "virtual table":
             raise SourceRefused(f"reads `{node.name}`, a virtual table, which reads tables of its own accord", **position(node))
         self.found.append((node, relation))
-        folded = ascii_lower if self.dialect.name == "sqlite" else str
         readable = (column for column in relation.columns.values() if column.readable)
-        return tuple(Column(folded(column.name), None, column.bytewise, column.collation) for column in readable)
+        return tuple(Column(self.dialect.fold(exp.Identifier(this=column.name, quoted=True)), None, column.bytewise, column.collation) for column in readable)
 
     def meant(self, node: exp.Table) -> object:
         return self.relations.get(_reference(node, self.dialect))

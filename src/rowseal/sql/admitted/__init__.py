@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from rowseal.sql.admitted import postgres, sqlite
+from rowseal.sql.admitted import mariadb, postgres, sqlite
 from rowseal.sql.admitted.arguments import Arguments
 
 __all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "SPOKEN_FALSE", "TIME_UNITS", "Arguments"]
@@ -26,10 +26,26 @@ TIME_UNITS: Final = frozenset(
     "DECADE CENTURY MILLENNIUM DOW DOY EPOCH ISODOW ISOYEAR".split()
 )
 
-NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {"sqlite": sqlite.NODES, "postgres": postgres.NODES}
-AGGREGATES: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {"sqlite": sqlite.AGGREGATES, "postgres": postgres.AGGREGATES}
-FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {"sqlite": sqlite.FUNCTIONS, "postgres": postgres.FUNCTIONS}
-CASTS: Final[Mapping[str, frozenset[exp.DType]]] = {"sqlite": sqlite.CASTS, "postgres": postgres.CASTS}
+NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
+    "sqlite": sqlite.NODES,
+    "postgres": postgres.NODES,
+    "mariadb": mariadb.NODES,
+}
+AGGREGATES: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
+    "sqlite": sqlite.AGGREGATES,
+    "postgres": postgres.AGGREGATES,
+    "mariadb": mariadb.AGGREGATES,
+}
+FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
+    "sqlite": sqlite.FUNCTIONS,
+    "postgres": postgres.FUNCTIONS,
+    "mariadb": mariadb.FUNCTIONS,
+}
+CASTS: Final[Mapping[str, frozenset[exp.DType]]] = {
+    "sqlite": sqlite.CASTS,
+    "postgres": postgres.CASTS,
+    "mariadb": mariadb.CASTS,
+}
 
 # Where False is something that the SQL said: NOT INDEXED, GROUP BY DISTINCT, OUTER APPLY, FROM LAST. Elsewhere it is the parser's word for
 # nothing, and the writer writes nothing for it (tests/test_admit.py asks the writer).

@@ -20,6 +20,7 @@ from rowseal.sql import Form
 from rowseal.sql.admitted import AGGREGATES
 from rowseal.sql.barrier.exposure import Exposure
 from rowseal.sql.barrier.inert import PLAIN
+from rowseal.sql.barrier.mariadb import MariaDBJudge
 from rowseal.sql.barrier.postgres import PostgresJudge
 from rowseal.sql.barrier.sqlite import SQLiteJudge
 from rowseal.sql.barrier.stars import written_out
@@ -38,7 +39,7 @@ class _Judge(Protocol):
     def infallible(self, node: exp.Expr) -> bool: ...
 
 
-_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge}
+_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge, "mariadb": MariaDBJudge}
 
 
 class Barrier(NamedTuple):
@@ -102,7 +103,7 @@ def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:
         if (order := tree.args.get("order")) is not None:
             yield from _queries_in(order)
     else:
-        for part in ("from_", "joins", "where"):
+        for part in ("from_", "joins", "where", *(("group", "order") if dialect.sorts_before_joining else ())):
             value = tree.args.get(part)
             yield from (value if isinstance(value, list) else [value] if value is not None else [])
         if (having := tree.args.get("having")) is not None:

@@ -11,6 +11,7 @@ from sqlglot import exp
 from rowseal.catalog import Storage
 from rowseal.errors import QueryRefused
 from rowseal.sql.barrier.inert import COMPARISONS, INERT, PATTERNS, is_plain_pattern
+from rowseal.sql.barrier.one_row import at_most_one_row, is_scalar
 from rowseal.sql.names import MIXED, Column, Names
 from rowseal.sql.parameters import Parameters
 from rowseal.sql.place import position
@@ -50,7 +51,7 @@ class PostgresJudge:
         if kind in PATTERNS:
             return self.plain_pattern(node)
         if kind is exp.Subquery:
-            return not _is_scalar(node) or self.at_most_one_row(node.this)
+            return not is_scalar(node) or at_most_one_row(node.this, self.names)
         if kind in COMPARISONS:
             return self.comparable(node)
         if kind in (exp.Cast, exp.Neg):
@@ -111,23 +112,6 @@ class PostgresJudge:
                 return True, Storage.FLOAT if node.to.this in (exp.DType.FLOAT, exp.DType.DOUBLE) else None
             case _:
                 return _is_moment(node), None
-
-    def at_most_one_row(self, query: exp.Expr) -> bool:
-        """Whether a sub-query that stands for one value cannot have two: LIMIT 1, no FROM, or aggregates of its own without GROUP BY."""
-        if not isinstance(query, exp.Select):
-            return False
-        limit = query.args.get("limit")
-        if isinstance(limit, exp.Limit) and isinstance(limit.expression, exp.Literal) and limit.expression.this in ("0", "1"):
-            return True
-        if query.args.get("from_") is None:
-            return True
-        return query.args.get("group") is None and all(self.own_aggregate(item.this if isinstance(item, exp.Alias) else item) for item in query.expressions)
-
-    def own_aggregate(self, node: exp.Expr) -> bool:
-        """An aggregate of an outer query's columns belongs to the outer query and leaves as many rows here as there are."""
-        if not isinstance(node, (exp.Count, exp.Min, exp.Max, exp.Sum, exp.Avg)):
-            return False
-        return node.find(exp.Query) is None and all(id(column) in self.names.local for column in node.find_all(exp.Column))
 
     def alike_by_column(self, node: exp.Expr) -> bool:
         """The arms of a set operation are cast to one type, column by column, wherever the planner finds it convenient."""
@@ -197,11 +181,3 @@ def _short_interval(node: exp.Expr | None) -> bool:
         return False
     amount = str(node.this.this).removeprefix("-")
     return amount.isdecimal() and amount.isascii() and len(amount) <= 3 and node.args["unit"].name.upper() in _SHORT_UNITS
-
-
-def _is_scalar(node: exp.Expr) -> bool:
-    """Whether the sub-query stands for one value, so that a second row is an error."""
-    parent = node.parent
-    if isinstance(parent, (exp.From, exp.Join, exp.Lateral, exp.CTE, exp.SetOperation, exp.Subquery, exp.Exists, exp.Any, exp.All, exp.Array)):
-        return False
-    return not (isinstance(parent, exp.In) and parent.args.get("query") is node)

@@ -37,6 +37,8 @@ class Dialect:
     lists_are_json: bool  # a guard's list of values is bound as one JSON text, or as one array
     # Whether CASE is a wall here: what stands behind THEN is run on no row whose WHEN does not hold, whatever the planner does. Shown by tests, never assumed.
     case_guards: bool = False
+    aliases_have_case: bool = False  # the database may tell aliases of tables apart by case, where columns fold: they are written folded
+    sorts_before_joining: bool = False  # rows may be sorted and grouped before a parent's filter has dropped some
 
     def quote(self, name: str) -> str:
         """The identifier as SQL text, exactly this name whatever it holds."""

@@ -19,13 +19,14 @@ from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER, OK, Form
 from rowseal.sql.proof.failing import fail
+from rowseal.sql.proof.mariadb import MARIADB
 from rowseal.sql.proof.postgres import POSTGRES
 from rowseal.sql.proof.reading import Reading
 from rowseal.sql.proof.sqlite import SQLITE
 
 __all__ = ["BOUND", "READINGS", "Proven", "fail", "forget", "parsed", "prove_guard"]
 
-READINGS: Final[Mapping[str, Reading]] = {"sqlite": SQLITE, "postgres": POSTGRES}
+READINGS: Final[Mapping[str, Reading]] = {"sqlite": SQLITE, "postgres": POSTGRES, "mariadb": MARIADB}
 BOUND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
 
 _LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
@@ -62,8 +63,11 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, form: Form) -> Proven:
         fail("a guard is not a plain SELECT under its own name")
     reader = _GuardReader(reading, text)
     reader.relation(body.args.get("from_"), rows, "b")
-    if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where")):
+    beside = ("expressions", "from_", "where", "limit") if form == "fenced" and reading.fence_limit else ("expressions", "from_", "where")
+    if any(value not in (None, [], False) for name, value in body.args.items() if name not in beside):
         fail("a guard holds more than columns, a table and conditions")
+    if "limit" in beside and _limit(body) != reading.fence_limit:
+        fail("a guard is fenced by another LIMIT than the one that lets all rows through")
     where = body.args.get("where")
     items = list(body.expressions)
     if form == "case":
@@ -80,6 +84,12 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, form: Form) -> Proven:
     if any(not name.args.get("quoted") for name in _names(body, reader.sources)) or any(node.comments for node in body.walk()):
         fail("a name in a guard stands without quotes, or a comment in it")
     return Proven({name: frozenset(tables) for name, tables in reader.reads.items()})
+
+
+def _limit(body: exp.Select) -> str:
+    limit = body.args.get("limit")
+    plain = type(limit) is exp.Limit and type(limit.expression) is exp.Literal and not limit.expression.args.get("is_string")
+    return str(limit.expression.this) if limit is not None and plain else ""
 
 
 def _prove_ok(item: exp.Expr, where: exp.Expr | None, reading: Reading) -> None:
@@ -201,10 +211,11 @@ class _GuardReader:
         where = query.args.get("where")
         conjuncts = list(_conjuncts(where.this)) if where is not None else []
         for own, theirs in part.on:
-            node = conjuncts.pop(0) if conjuncts else exp.Null()
             columns = {(parent, theirs.column): "p", (alias, own.column): "c"}
-            if _spelled_with(node, columns, {}, self.reading) != _canonical(self.reading.same(own, theirs), self.reading):
-                fail("a parent is joined by other fields than configured")
+            for form in self.reading.same(own, theirs):
+                node = conjuncts.pop(0) if conjuncts else exp.Null()
+                if _spelled_with(node, columns, {}, self.reading) != _canonical(form, self.reading):
+                    fail("a parent is joined by other fields than configured")
         self.all_of(conjuncts, part.parent.predicate, parent)
 
     def condition(self, remaining: Iterator[exp.Expr], condition: Condition, alias: str) -> None:

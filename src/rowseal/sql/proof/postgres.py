@@ -53,9 +53,9 @@ def _forms(condition: Condition) -> Iterator[str]:
     yield from (form.format(x=exact, t=_AS_TEXT, k=kind) for form in _FORMS[condition.op])
 
 
-def _same(own: Field, theirs: Field) -> str:
+def _same(own: Field, theirs: Field) -> tuple[str, ...]:
     plain = all(field.bytewise and not field.collation for field in (own, theirs))
-    return "p = c" if plain or own.storage != "text" else 'CAST(p AS TEXT) COLLATE "C" = CAST(c AS TEXT) COLLATE "C"'
+    return ("p = c" if plain or own.storage != "text" else 'CAST(p AS TEXT) COLLATE "C" = CAST(c AS TEXT) COLLATE "C"',)
 
 
 POSTGRES: Final = Reading(

@@ -30,8 +30,9 @@ class Reading:
     bind: str  # how the parser's writer spells a bind, as a replacement of BOUND
     one_type: bool  # one cast stands for all values of a condition
     forms: Callable[[Condition], Iterator[str]]
-    same: Callable[[Field, Field], str]
+    same: Callable[[Field, Field], tuple[str, ...]]
     raising: frozenset[type[exp.Expr]] = frozenset()  # the plainest of what raises whatever it is given, for a second look at the barrier
+    fence_limit: str = ""  # where a fence is a LIMIT, the number that it must be
 
     def quoted(self, name: str) -> str:
         """The name as it must stand in the text."""

@@ -53,8 +53,8 @@ def _forms(condition: Condition) -> Iterator[str]:
     yield from (form.format(x=exact) for form in _FORMS[condition.op])
 
 
-def _same(own: Field, theirs: Field) -> str:
-    return "p COLLATE BINARY = c" if {own.storage.value, theirs.storage.value} & _TEXTS else "p = c"
+def _same(own: Field, theirs: Field) -> tuple[str, ...]:
+    return ("p COLLATE BINARY = c" if {own.storage.value, theirs.storage.value} & _TEXTS else "p = c",)
 
 
 SQLITE: Final = Reading(
