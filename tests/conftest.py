@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+import mariadb_server
 import servers
 from databases import DIALECTS, Database
+from databases.mariadb import MARIADB
 from oracle import Stage
 
 RUN = pytest.StashKey[servers.Run]()
@@ -24,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     told = getattr(config, "workerinput", None)
     config.stash[RUN] = servers.Run(Path(told["rowseal_run"])) if told else servers.Run.begin()
-    for dialect in DIALECTS.values():
+    for dialect in (*DIALECTS.values(), MARIADB):
         if dialect.server:
             config.addinivalue_line("markers", f"{dialect.name}: needs a {dialect.title} server")
 
@@ -32,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs a server of some kind bears the mark `server` too."""
     for item in items:
-        if any(item.get_closest_marker(dialect.name) for dialect in DIALECTS.values() if dialect.server):
+        if any(item.get_closest_marker(dialect.name) for dialect in (*DIALECTS.values(), MARIADB) if dialect.server):
             item.add_marker(pytest.mark.server)
 
 
@@ -57,8 +59,17 @@ def postgres_server(pytestconfig: pytest.Config) -> servers.Server:
 def _missing(dialect: str, error: servers.UnavailableError) -> NoReturn:
     """Skip the test with the reason, or fail it where `ROWSEAL_REQUIRE` demands this kind of database."""
     if {"all", dialect} & set(os.environ.get("ROWSEAL_REQUIRE", "").replace(",", " ").split()):
-        pytest.fail(f"ROWSEAL_REQUIRE demands {DIALECTS[dialect].title}: {error}", pytrace=False)
+        pytest.fail(f"ROWSEAL_REQUIRE demands {dialect}: {error}", pytrace=False)
     pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mariadb_run_server(pytestconfig: pytest.Config) -> mariadb_server.Server:
+    """The run's MariaDB. Where none can be started the test is skipped with the reason, or fails if `ROWSEAL_REQUIRE` demands it."""
+    try:
+        return mariadb_server.server(pytestconfig.stash[RUN])
+    except servers.UnavailableError as error:
+        _missing("mariadb", error)
 
 
 @pytest.fixture(scope="session")

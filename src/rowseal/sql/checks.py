@@ -73,7 +73,7 @@ def _var(node: exp.Expr) -> None:
 
 
 def _interval(node: exp.Expr) -> None:
-    if not isinstance(node.this, (exp.Literal, exp.Placeholder)):
+    if not isinstance(node.this, exp.Literal) and not (isinstance(node.this, exp.Placeholder) and node.args.get("unit") is not None):
         raise QueryRefused(
             "construct_refused",
             "INTERVAL takes a string",

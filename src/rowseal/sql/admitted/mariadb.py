@@ -102,7 +102,7 @@ FUNCTIONS: Final[Mapping[type[exp.Expr] | str, Arguments]] = {
     "yearweek": args("this", "expressions"),
     "makedate": args("this", "expressions"),
     "field": args("this", "expressions"),
-    "elt": args("this", "expressions"),
+    exp.Elt: args("this", "expressions"),
     "find_in_set": args("this", "expressions"),
     "strcmp": args("this", "expressions"),
 }

@@ -22,13 +22,13 @@ _INFALLIBLE: Final = frozenset(
     {
         *(exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Cast, exp.DataType, exp.DataTypeParam, exp.Mod, exp.Sign, exp.Sqrt, exp.Ln),
         *(exp.Lower, exp.Upper, exp.Length, exp.Substring, exp.Trim, exp.StrPosition, exp.Concat, exp.ConcatWs, exp.Left, exp.Right, exp.Reverse),
-        *(exp.SubstringIndex, exp.Pad, exp.Replace, exp.Greatest, exp.Least, exp.GroupConcat, exp.Escape),
+        *(exp.SubstringIndex, exp.Pad, exp.Replace, exp.Greatest, exp.Least, exp.GroupConcat, exp.Escape, exp.Elt),
         *(exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.TsOrDsToDate, exp.TsOrDsToTimestamp, exp.TimeToStr, exp.StrToDate),
         *(exp.Year, exp.Quarter, exp.Month, exp.Week, exp.WeekOfYear, exp.Day, exp.DayOfMonth, exp.DayOfWeek, exp.DayOfYear, exp.Dayname),
         *(exp.Hour, exp.Minute, exp.Second, exp.LastDay, exp.DateAdd, exp.DateSub, exp.DateDiff, exp.TimestampDiff, exp.Extract, exp.Interval, exp.Var),
     }
 )
-_NAMED: Final = frozenset({"now", "weekday", "yearweek", "makedate", "field", "elt", "find_in_set", "strcmp"})
+_NAMED: Final = frozenset({"now", "weekday", "yearweek", "makedate", "field", "find_in_set", "strcmp"})
 _ARITHMETIC: Final = (exp.Add, exp.Sub, exp.Mul)
 
 
