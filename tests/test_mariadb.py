@@ -65,7 +65,7 @@ def served(mariadb_run_server: mariadb_server.Server) -> Iterator[mariadb_server
 def _gate(served: mariadb_server.Database, folder: Path, **more: Any) -> Gate:
     datasets = [{"id": name, "table": name, "fields": [{"id": each, "type": kind} for each, kind in fields.items()]} for name, fields in FIELDS.items()]
     datasets[1]["secure_filters"] = [{"through": "orders", "on": {"order_id": "id"}}]
-    return Gate.from_yaml(configuration_file(folder, served.reader_url, {"version": 1, "datasets": datasets, "engine": {"experimental": True}, **more}))
+    return Gate.from_yaml(configuration_file(folder, served.reader_url, {"version": 1, "datasets": datasets, "engine": {"experimental": True}, "limits": {"token_bytes": 5_000_000, "seconds": 60}, **more}))
 
 
 @pytest.fixture(scope="module")

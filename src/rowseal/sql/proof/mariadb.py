@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 
 from rowseal.catalog import Field
@@ -75,5 +76,6 @@ MARIADB: Final = Reading(
     one_type=True,
     forms=_forms,
     same=_same,
+    raising=frozenset({exp.Abs, exp.Pow, exp.Exp}),
     fence_limit="18446744073709551615",
 )
