@@ -46,8 +46,9 @@ mutate: $(READY) ## change every small part of M (default: the whole security co
 tamper: $(READY) ## change N secured queries (default 2000) in every way: the witness must refuse each
 	$(BIN)/python -m tests.tampering $(N)
 
-coverage: $(READY) ## branches of the security core that no test takes; there are none without a reason
-	$(BIN)/python -m mutation.coverage
+coverage: $(READY) ## branches of the security core that the fast tests do not take
+	$(BIN)/python -m coverage run -m pytest -m "not slow and not server"
+	$(BIN)/python -m coverage report
 
 docs: $(READY) ## write the reference pages that come from the code
 	$(BIN)/python -m docs.generate

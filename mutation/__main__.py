@@ -53,13 +53,13 @@ def main() -> int:
         if reason is not None and verdict.outcome != "caught":
             verdict = Verdict("explained")
         verdicts[module.name].append((mutant, verdict))
-        if verdict.outcome not in {"caught", "explained"}:
+        if verdict.outcome in {"survived", "untouched"}:
             print(f"  {module.path.relative_to(ROOT)}:{mutant.line}: {verdict.outcome} ({verdict.asked} tests): {mutant.name}", flush=True)
 
     code = ask(chosen, tests, SOURCE, kept=ROOT / ".mutation" / "reached", told=told)
     if code:
         return code
-    print(f"\n{'module':28} {'mutants':>8} {'caught':>8} {'explained':>10} {'survived':>9} {'score':>7}")
+    print(f"\n{'module':28} {'mutants':>8} {'not asked':>10} {'explained':>10} {'caught':>8} {'survived':>9} {'score':>7}")
     whole: Counter[str] = Counter()
     for name, found in verdicts.items():
         count = Counter(verdict.outcome for _, verdict in found)
@@ -74,9 +74,9 @@ def main() -> int:
 
 
 def _row(name: str, count: Counter[str]) -> str:
-    judged = count.total() - count["explained"]
-    survived = judged - count["caught"]
-    return f"{name:28} {count.total():8} {count['caught']:8} {count['explained']:10} {survived:9} {100 * count['caught'] / max(judged, 1):6.1f}%"
+    judged = count.total() - count["explained"] - count["elsewhere"]
+    columns = f"{count.total():8} {count['elsewhere']:10} {count['explained']:10} {count['caught']:8} {judged - count['caught']:9}"
+    return f"{name:28} {columns} {100 * count['caught'] / max(judged, 1):6.1f}%"
 
 
 def _paths(names: list[str] | tuple[str, ...]) -> list[Path]:

@@ -108,7 +108,7 @@ class _Plugin:
             raise pytest.UsageError("the tests cannot be collected")
         from hypothesis import settings  # noqa: PLC0415  not before pytest has seen it
 
-        settings.register_profile("mutation", database=None, derandomize=True)
+        settings.register_profile("mutation", database=None, derandomize=True, deadline=None)
         settings.load_profile("mutation")
         self.items = {item.nodeid: item for item in session.items}
         self.reached = self._measured()

@@ -32,7 +32,6 @@ from rowseal.errors import OurBug, Refused
 from rowseal.policy import Policy
 from rowseal.sql import BIND, NUMBER, OK, Draft, Form
 from rowseal.sql.dialects import DIALECTS
-from rowseal.sql.guards import render
 from rowseal.sql.witness import attest
 from strategies import write
 from writer import Choices
@@ -323,6 +322,18 @@ def _truth_changed(given: Draft) -> Changed:
                 yield _with_guard(given, number, guard.text.replace(old, new, 1))
 
 
+def _question_changed(given: Draft) -> Changed:
+    """An expression that asks whether its row is permitted asks something else, or another guard."""
+    for guard in given.guards:
+        name = f"{OK}{guard.number}"
+        if guard.form == "case":
+            for new in (" IS NULL", " IS TRUE", " IS NOT FALSE"):
+                yield _everywhere(given, f'"{name}" IS FALSE', f'"{name}"{new}')
+            yield _everywhere(given, f'"{name}" IS FALSE', "1 = 0")
+            yield _everywhere(given, name, f"{OK}77")
+            yield _everywhere(given, name, "id")
+
+
 def _comment_inside(given: Draft) -> Changed:
     for number, guard in enumerate(given.guards):
         for place in (" FROM ", " WHERE ", "SELECT ", " AS b"):
@@ -522,6 +533,7 @@ OPERATORS: Final[dict[str, Callable[[Draft], Changed]]] = {
     "a parent's join dropped": _parents_join_dropped,
     "a fence changed": _fence_changed,
     "another truth handed on": _truth_changed,
+    "another question asked": _question_changed,
     "a comment inside": _comment_inside,
     "guards shuffled": _guards_shuffled,
     "a guard renamed": _guard_renamed,
@@ -558,18 +570,8 @@ def explore(dialect: str, count: int, seed: int, *, each: int) -> Tally:
             given = draft(query.sql, policy, dict(query.params))
         except Refused:
             continue
-        tamper(_with_truths(given, policy) if source.random() < 0.3 else given, policy, source, tally, each=each)
+        tamper(given, policy, source, tally, each=each)
     return tally
-
-
-def _with_truths(given: Draft, policy: Policy) -> Draft:
-    """The draft with every plain guard that has conditions in the form that hands on whether they hold."""
-    guards = []
-    for guard in given.guards:
-        rows = policy.rows(policy.catalog.datasets[guard.dataset])
-        cased = guard.form == "plain" and bool(rows.values)
-        guards.append(replace(guard, form="case", text=render(rows, DIALECTS[given.dialect], "case")) if cased else guard)
-    return replace(given, guards=tuple(guards))
 
 
 def tamper(given: Draft, policy: Policy, source: random.Random, tally: Tally, *, each: int) -> None:
