@@ -1,13 +1,14 @@
 # Everything a newcomer or a CI machine needs; each target sets up what it uses. `make` alone lists them.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper coverage docs
+.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper coverage hostile docs
 
 BIN := .venv/bin
 VENV := .venv/pyvenv.cfg
 SHOW := .venv/.show
 READY := .venv/.ready
 N ?= 2000
+SECONDS ?= 60
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -49,6 +50,10 @@ tamper: $(READY) ## change N secured queries (default 2000) in every way: the wi
 coverage: $(READY) ## branches of the security core that the fast tests do not take
 	$(BIN)/python -m coverage run -m pytest -m "not slow and not server"
 	$(BIN)/python -m coverage report
+
+hostile: $(READY) ## look SECONDS seconds (default 60) for SQL that costs too much, in each dialect and form of the parser
+	$(BIN)/python -m tests.hostile $(SECONDS)
+	$(BIN)/python -m tests.hostile $(SECONDS) --pure
 
 docs: $(READY) ## write the reference pages that come from the code
 	$(BIN)/python -m docs.generate

@@ -17,7 +17,7 @@ from rowseal.catalog import Catalog, Dataset, Field, FieldType, FunctionRules, L
 from rowseal.claims import KeyFacts
 from rowseal.grants import Grant
 from rowseal.policy import Policy
-from rowseal.sql import admitted, sieve
+from rowseal.sql import admitted, bounds, sieve
 from rowseal.sql.admit import MAX_DEPTH, admit
 from rowseal.sql.checks import MAX_GROUPING_SETS, MAX_PADDED, MAX_PATTERN, MAX_REPLACED
 from rowseal.sql.dialects import DIALECTS
@@ -154,13 +154,18 @@ def sql_subset() -> Iterator[str]:
     yield "Beyond one of these a query is refused with [`sql_too_complex`](errors.md#sql_too_complex).\n"
     yield "| | at most |\n|---|---|"
     limits = Limits()
-    bounds = {
+    most = {
         "bytes of SQL (`limits.sql_bytes`)": limits.sql_bytes,
         "parts of the syntax tree (`limits.nodes`)": limits.nodes,
-        "levels of brackets and `CASE`": sieve.MAX_NESTING,
-        "levels of brackets behind a type's name, and of `ARRAY[`": sieve.MAX_TYPED_NESTING,
-        "keywords and signs in a row": sieve.MAX_KEYWORD_RUN,
-        "joins": sieve.MAX_JOINS,
+        "words (twice `limits.nodes`)": bounds.WORDS * limits.nodes,
+        "words and signs, with those in strings and comments (four times `limits.nodes`)": bounds.PIECES * limits.nodes,
+        "levels of brackets and `CASE`": bounds.MAX_NESTING,
+        "levels of brackets behind a type's name, and of `ARRAY[`": bounds.MAX_TYPED_NESTING,
+        "keywords and signs in a row": bounds.MAX_KEYWORD_RUN,
+        "joins": bounds.MAX_JOINS,
+        "joins that wait for their `ON`": bounds.MAX_OPEN_JOINS,
+        "`][` in a row": bounds.MAX_SUBSCRIPTS,
+        "JSON keys, intervals and formats of dates": sieve.MAX_JUDGED,
         "levels of the syntax tree": MAX_DEPTH,
         "bytes of a pattern of `LIKE`, `ILIKE` and `GLOB`": MAX_PATTERN,
         "ways to group in one `GROUP BY`": MAX_GROUPING_SETS,
@@ -170,7 +175,7 @@ def sql_subset() -> Iterator[str]:
         "tables in one `FROM`": MAX_TABLES,
         "reads of datasets, once every CTE is written out where it is named": MAX_READS,
     }
-    yield from (f"| {what} | {most:,} |" for what, most in bounds.items())
+    yield from (f"| {what} | {number:,} |" for what, number in most.items())
 
 
 def _constructs(database: str, label: str) -> Iterator[str]:

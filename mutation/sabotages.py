@@ -333,9 +333,9 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     ),
     Sabotage(
         "nesting is not bounded",
-        "sql/sieve.py",
-        "if run > MAX_KEYWORD_RUN or len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or joins > MAX_JOINS:",
-        "if False:",
+        "sql/bounds.py",
+        "if (\n            run > MAX_KEYWORD_RUN",
+        "if False and (\n            run > MAX_KEYWORD_RUN",
         "minutes of the server's time for a line of text",
         ("test_admit.py::test_is_refused_with_its_code_and_a_cure", "test_admit.py::test_joins_are_counted_over_the_whole_query"),
     ),

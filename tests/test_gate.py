@@ -111,7 +111,7 @@ def test_as_many_queries_run_at_once_as_the_limit_says(front: Front, tmp_path: P
     assert [answer.rows for answer in answers] == [[(1,), (2,)]] * 60
 
 
-def test_long_queries_are_secured_one_at_a_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_are_secured_one_at_a_time_and_short_ones_beside_long_ones(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the event loop waits for all of them, one after the other, before it gets a turn."""
     running, most, admit = [], [], opened_by.admit
 
@@ -124,10 +124,11 @@ def test_long_queries_are_secured_one_at_a_time(front: Front, monkeypatch: pytes
 
     monkeypatch.setattr(opened_by, "admit", slow)
     access = front.gate.verify(front.token())
-    for sql, together in ((f"{ALL}{' ' * 2000}", False), (ALL, True)):
+    long = f"{ALL}{' ' * 2000}"
+    for round_, (asked, together) in enumerate((([long] * 4, False), ([ALL] * 4, False), ([long, ALL] * 2, True))):
         most.clear()
         with ThreadPoolExecutor(4) as pool, contextlib.suppress(errors.QueryRefused):
-            list(pool.map(access.secure, [sql] * 4))
+            list(pool.map(access.secure, [f"{sql}{' ' * (4 * round_ + at)}" for at, sql in enumerate(asked)]))  # none is one that is remembered
         assert (max(most) > 1) == together
 
 

@@ -52,6 +52,8 @@ class Refusals:
         """Note what one connection said. `admitted`: it understood the SQL, and refused what the SQL asks for."""
         # A connection that knows the tables is meant; one that understood the SQL is meant rather than one that did not.
         distance = 2 if refusal.code == "dataset_unknown" else int(not admitted)
+        # Where it was raised are frames that hold all that the parser made of the query: who keeps the refusal shall not keep that.
+        refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
         if self._told is None or distance < self._told[0]:
             self._told = distance, refusal
 

@@ -6,7 +6,7 @@ world of `admitted`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -25,11 +25,13 @@ from rowseal.sql.dialects import Dialect
 from rowseal.sql.parameters import Parameters, bindable
 from rowseal.sql.place import position
 from rowseal.sql.precedence import ARROWS, OPERATORS, refuse_mistakable
+from rowseal.sql.quiet import QUIET
 from rowseal.sql.sieve import words
 
-__all__ = ["ParsedQuery", "admit"]
+__all__ = ["ParsedQuery", "admit", "let_go"]
 
 MAX_DEPTH: Final = 160  # of the tree
+PARSED: Final = 3  # times `limits.nodes`: the parser makes some nodes twice, and some that it drops
 # Classes whose text is data or a name and is judged above, not a keyword.
 _TEXTUAL: Final = frozenset({exp.Identifier, exp.Literal, exp.Placeholder, exp.Var, exp.Anonymous, exp.JSONPathKey, exp.JSONPathSubscript})
 
@@ -49,20 +51,34 @@ class ParsedQuery:
 
 def admit(sql: str, params: Mapping[str, Any] | None, dialect: Dialect, limits: Limits, functions: FunctionRules) -> ParsedQuery:
     """Accept one SELECT made of admitted parts only. Raises QueryRefused, and nothing else."""
-    tokens = words(sql, dialect, limits)
-    if functions.deny:
-        _refuse_denied(tokens, functions)
-    tree = _parse(sql, tokens, dialect, limits)
-    found = _walk(tree, dialect, limits, functions, sql)
-    bound = bindable({} if params is None else params, found.parameters, dialect)
-    for pattern in found.patterns:
-        check_pattern(pattern, bound)
+    with QUIET:
+        tokens = words(sql, dialect, limits)
+        if functions.deny:
+            _refuse_denied(tokens, functions)
+        tree = _parse(sql, tokens, dialect, limits)
+    try:
+        found = _walk(tree, dialect, limits, functions, sql)
+        bound = bindable({} if params is None else params, found.parameters, dialect)
+        for pattern in found.patterns:
+            check_pattern(pattern, bound)
+    except QueryRefused:
+        let_go(tree.walk())
+        raise
     return ParsedQuery(tree, found.nodes, dialect, bound)
+
+
+def let_go(nodes: Iterable[exp.Expr]) -> None:
+    """Let the tree be gone when its last user is: as long as its nodes point up as well as down it waits for the garbage collector.
+
+    That one stops every thread, for the longer the more such trees there are.
+    """
+    for node in list(nodes):
+        node.parent = None
 
 
 def _parse(sql: str, tokens: list[Token], dialect: Dialect, limits: Limits) -> exp.Query:
     try:
-        statements = dialect.grammar.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=limits.nodes * 4).parse(tokens, sql)
+        statements = dialect.grammar.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=limits.nodes * PARSED).parse(tokens, sql)
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, column = first.get("line"), first.get("col")

@@ -46,6 +46,13 @@ def _identifier(node: exp.Expr) -> None:
         raise QueryRefused("name_reserved", **position(node))
 
 
+def _select(node: exp.Expr) -> None:
+    if not node.args.get("expressions"):
+        raise QueryRefused("sql_syntax", "a SELECT names no column", hint="name columns behind SELECT, or write `*` for all", **position(node))
+    if node.args.get("joins") and not node.args.get("from_"):
+        raise QueryRefused("sql_syntax", "a JOIN stands without FROM", **position(node))
+
+
 def _column(node: exp.Expr) -> None:
     if not isinstance(node.this, (exp.Identifier, exp.Star)):
         raise QueryRefused("construct_refused", **position(node))
@@ -251,6 +258,7 @@ def _array(node: exp.Expr) -> None:
 
 # The few things about a node that its class and arguments do not say.
 CHECKS: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
+    exp.Select: _select,
     exp.Identifier: _identifier,
     exp.Column: _column,
     exp.Literal: _literal,

@@ -62,7 +62,7 @@ def name_computed(tree: exp.Query, names: Names, dialect: Dialect) -> None:
         if id(select) not in outermost:
             called = name
         elif dialect.columns_are_named_by_text and _is_rewritten(item):
-            called = dialect.grammar.generate(item, **_GENERATE)
+            called = _WRITERS.of[dialect.name].generate(item)
         else:
             continue
         items = [exp.Alias(this=each, alias=exp.Identifier(this=called, quoted=True)) if each is item else each for each in select.expressions]

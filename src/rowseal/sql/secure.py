@@ -16,7 +16,7 @@ from rowseal.catalog import Limits
 from rowseal.errors import AccessRefused, QueryRefused
 from rowseal.policy import Policy, Rows
 from rowseal.sql import BIND, Draft, DraftGuard, Form
-from rowseal.sql.admit import ParsedQuery
+from rowseal.sql.admit import ParsedQuery, let_go
 from rowseal.sql.barrier import barrier
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.guards import encoded, render
@@ -34,6 +34,13 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
 
     `only` is the id of the one dataset that the request says the query reads. Raises QueryRefused, AccessRefused, BudgetExceeded.
     """
+    try:
+        return _secured(parsed, policy, datasets, limits, only)
+    finally:
+        let_go(parsed.nodes)
+
+
+def _secured(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits: Limits, only: str | None) -> Draft:
     dialect, tree = parsed.dialect, without_brackets(parsed.tree)
     tables = Permitted(datasets, policy)
     names = resolve(tree, tables, dialect)
@@ -63,8 +70,6 @@ def secure(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limits:
         body = write(tree, dialect)
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
-    for node in parsed.nodes:
-        node.parent = None  # a tree that points up as well as down waits for the garbage collector, which costs more than this
     return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
 
 

@@ -19,16 +19,14 @@ from sqlglot.tokenizer_core import Token, TokenType
 from rowseal.catalog import Limits
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import TIME_UNITS
+from rowseal.sql.bounds import refuse_length, refuse_nesting
 from rowseal.sql.cures import FIRST_WORDS, TYPES
 from rowseal.sql.dialects import Dialect
 
 __all__ = ["CONTROL", "words"]
 
-MAX_NESTING: Final = 48  # brackets and CASE ... END
-MAX_TYPED_NESTING: Final = 6  # `type(`, ARRAY[ and the like: the parser tries each twice, so its time doubles a level
-MAX_KEYWORD_RUN: Final = 24  # NOT NOT NOT ..., - - - ...: each is one more level of recursion
-MAX_JOINS: Final = 64
 MAX_KEPT: Final = 64  # characters of a date format, interval or JSON key
+MAX_JUDGED: Final = 256  # of those: the parser reads each with a parser of its own
 
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 # Before and after these a comma has something on one side only.
@@ -37,10 +35,6 @@ _ENDS: Final = frozenset({TokenType.FROM, TokenType.WHERE, TokenType.GROUP_BY, T
 _STRINGS: Final = frozenset({TokenType.STRING})
 _FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
 _NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
-_OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
-_CLOSE: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE})
-_WORDS: Final = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.STAR, TokenType.DOT})
-_BREAKS_RUN: Final = _WORDS | _OPEN | _CLOSE
 
 # Types as CAST may spell them; the parser knows more names, and takes some for another type than the database does.
 _TYPES: Final[Mapping[str, frozenset[str]]] = {
@@ -81,7 +75,9 @@ _FORMATS: Final[Mapping[str, str]] = {
     "postgres": "use such as YYYY, MM, DD, HH24, MI and SS: `TO_CHAR(placed_at, 'YYYY-MM-DD HH24:MI:SS')`",
     "mariadb": "use such as %Y, %m, %d, %H, %i and %s: `DATE_FORMAT(placed_at, '%Y-%m-%d %H:%i:%s')`",
 }
-_LOOKED_AT: Final = frozenset({TokenType.L_PAREN, TokenType.R_PAREN, TokenType.DCOLON, TokenType.ALIAS, TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
+_JUDGED: Final = frozenset({TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
+_LOOKED_AT: Final = _JUDGED | {TokenType.L_PAREN, TokenType.R_PAREN, TokenType.DCOLON, TokenType.ALIAS}
+_INDEX: Final = re.compile(r"[0-9]{1,9}\Z")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}\Z")
 _JSON_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # which the parser writes as a path for SQLite, and means the same
 
@@ -90,8 +86,7 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     """The words of the SQL, if characters, nesting and spellings are such that the parser may see them. Raises QueryRefused."""
     if not isinstance(sql, str) or not sql.strip():
         raise QueryRefused("sql_empty")
-    if len(sql) > limits.sql_bytes or (not sql.isascii() and len(sql.encode("utf-8", "surrogatepass")) > limits.sql_bytes):
-        raise QueryRefused("sql_too_complex", f"the SQL is longer than {limits.sql_bytes} bytes")
+    refuse_length(sql, limits)
     if found := CONTROL.search(sql):
         raise _character(sql, found.start())
     try:
@@ -110,7 +105,7 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
         )
     if not sql.isascii():
         _refuse_invisible(sql, tokens)
-    _refuse_nesting(tokens, dialect, limits)
+    refuse_nesting(tokens, dialect, limits)
     _refuse_glued(sql, tokens)
     _refuse_stray_commas(tokens)
     if dialect.name == "mariadb":
@@ -199,43 +194,18 @@ def _character(sql: str, offset: int) -> QueryRefused:
     )
 
 
-def _refuse_nesting(tokens: list[Token], dialect: Dialect, limits: Limits) -> None:
-    if len(tokens) > limits.nodes * 2:
-        raise QueryRefused("sql_too_complex", f"the SQL has more than {limits.nodes * 2} words")
-    type_tokens = dialect.grammar.parser_class.TYPE_TOKENS
-    typed_opens: list[bool] = []
-    typed = cases = run = joins = 0
-    previous: TokenType | None = None
-    for token in tokens:
-        kind = token.token_type
-        if kind in _WORDS:
-            run, previous = 0, kind
-            continue
-        if kind in _OPEN:
-            is_typed = previous in type_tokens or kind is not TokenType.L_PAREN
-            typed_opens.append(is_typed)
-            typed += is_typed
-        elif kind in _CLOSE and typed_opens:
-            typed -= typed_opens.pop()
-        elif kind is TokenType.CASE:
-            cases += 1
-        elif kind is TokenType.END:
-            cases -= 1
-        elif kind is TokenType.JOIN:
-            joins += 1
-        run = 0 if kind in _BREAKS_RUN else run + 1
-        previous = kind
-        if run > MAX_KEYWORD_RUN or len(typed_opens) + max(cases, 0) > MAX_NESTING or typed > MAX_TYPED_NESTING or joins > MAX_JOINS:
-            raise QueryRefused("sql_too_complex", "the SQL nests too deeply", line=token.line, column=token.col)
-
-
 def _refuse_misread(tokens: list[Token], dialect: Dialect) -> None:
     """Spellings that the parser would turn into something else, looked at where they stand."""
     opened: list[str] = []  # for each open bracket the word before it
+    judged = 0
     for index, token in enumerate(tokens):
         kind = token.token_type
         if kind not in _LOOKED_AT:
             continue
+        judged += kind in _JUDGED or (kind is TokenType.R_PAREN and bool(opened) and opened[-1] in _FORMATTED.get(dialect.name, frozenset()))
+        if judged > MAX_JUDGED:
+            what = f"the SQL has more than {MAX_JUDGED} JSON keys, intervals and formats of dates"
+            raise QueryRefused("sql_too_complex", what, line=token.line, column=token.col)
         if kind is TokenType.L_PAREN:
             opened.append(tokens[index - 1].text.lower() if index else "")
             if (cure := _MISREAD[dialect.name].get(opened[-1])) is not None:
@@ -264,9 +234,10 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
         unit = third is not None and third.text.upper() in TIME_UNITS
         if not (_WHOLE.match(following.text) if unit or dialect.name == "mariadb" else _kept("INTERVAL ", following.text.upper(), "", dialect)):
             raise _misread("construct_refused", "an interval of this form is not accepted", "write such as `placed_at + INTERVAL '3 days'`", following)
-    elif kind in (TokenType.ARROW, TokenType.DARROW) and following.token_type is not TokenType.NUMBER:
-        if dialect.name == "postgres" and following.token_type is TokenType.DASH and third is not None and third.token_type is TokenType.NUMBER:
-            return  # counted from the end
+    elif kind in (TokenType.ARROW, TokenType.DARROW):
+        from_the_end = dialect.name == "postgres" and following.token_type is TokenType.DASH and third is not None
+        if _INDEX.match((third if from_the_end and third is not None else following).text) and not literal:
+            return
         label = literal and dialect.name == "sqlite" and _JSON_LABEL.match(following.text)
         if not (label or (literal and following.text and _kept("x -> ", following.text, "", dialect))):
             raise _misread("construct_refused", "a JSON key of this form is not accepted", "use a plain word or a number", following)
