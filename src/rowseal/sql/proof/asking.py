@@ -7,7 +7,7 @@ or ON, on a column of a guard that is not fenced, asks that guard first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlglot import exp
 
@@ -66,12 +66,24 @@ def prove_asking(nodes: Sequence[exp.Expr], cased: frozenset[int]) -> None:
         if isinstance(node, exp.Identifier) and ascii_lower(node.this).startswith(OK):
             _prove_question(node, columns.get(node.this))
             unasked.discard(node.this)
-        elif isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
-            select = node.find_ancestor(exp.Select)
-            if select is None or any(table.name in called for table in _read_by(select)):
-                fail("a star stands for what a guard says of its conditions too")
+        elif isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count) and _may_stand_for(node, called):
+            fail("a star stands for what a guard says of its conditions too")
     if unasked:
         fail("nobody asks a guard what it says of its conditions")
+
+
+def _may_stand_for(star: exp.Star, guards: Collection[str]) -> bool:
+    """Whether a column of one of these guards may be among those that the star stands for."""
+    select = star.find_ancestor(exp.Select)
+    if select is None:
+        return True
+    tables = list(_read_by(select))
+    if isinstance(star.parent, exp.Column):
+        own = ascii_lower(star.parent.table)
+        tables = [table for table in tables if ascii_lower(table.alias_or_name) == own]
+        if not tables:
+            return True  # it is somebody else's
+    return any(table.name in guards for table in tables)
 
 
 def _prove_question(name: exp.Identifier, alias: exp.Identifier | None) -> None:
