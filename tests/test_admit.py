@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -14,8 +15,10 @@ from sqlglot import exp
 from policies import policy, secured
 from rowseal.catalog import FunctionRules, Limits
 from rowseal.errors import QueryRefused, Refused
+from rowseal.sql import admit as admit_module
+from rowseal.sql.admit import _TEXTUAL as TEXTUAL
 from rowseal.sql.admit import _walk
-from rowseal.sql.admitted import FUNCTIONS, NODES, SPOKEN_FALSE
+from rowseal.sql.admitted import FUNCTIONS, NODES, SPOKEN_FALSE, Arguments
 from rowseal.sql.dialects import DIALECTS
 
 BOTH = ("sqlite", "postgres")
@@ -443,3 +446,121 @@ def test_a_false_that_is_written_out_is_a_word_of_the_sql(dialect: str) -> None:
                     written.add((kind, name))
     assert (exp.Table, "indexed") in written
     assert written <= SPOKEN_FALSE
+
+
+# --- what the lists do not know -------------------------------------------------------------------------------------------------------------
+
+
+def _subclasses(of: type) -> Iterator[type]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+PARSER_CLASSES = sorted(
+    {exp.Expr, *(kind for kind in _subclasses(exp.Expr) if kind.__module__.startswith("sqlglot."))}, key=lambda kind: (kind.__module__, kind.__name__)
+)
+# What an admitted class must have before its arguments are looked at.
+NEEDED: dict[type, dict[str, Any]] = {
+    exp.Identifier: {"this": "x"},
+    exp.Table: {"this": exp.to_identifier("x")},
+    exp.DataType: {"this": exp.DType.INT},
+    exp.Anonymous: {"this": "octet_length"},
+}
+
+
+def _judged(node: exp.Expr, dialect: str) -> str:
+    """What the walk alone says of a SELECT that holds this node: the code of the refusal, or `accepted`."""
+    try:
+        _walk(exp.Select(expressions=[node]), DIALECTS[dialect], Limits(), FunctionRules())
+    except QueryRefused as refused:
+        return refused.code
+    return "accepted"
+
+
+def _listed(dialect: str) -> dict[type[exp.Expr], Arguments]:
+    return {**NODES[dialect], **{kind: arguments for kind, arguments in FUNCTIONS[dialect].items() if isinstance(kind, type)}}
+
+
+@pytest.fixture
+def only_the_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what is looked at beside the lists: whatever is refused now, the lists refuse."""
+    monkeypatch.setattr(admit_module, "CHECKS", {})
+    for check in ("check_call", "check_distinct", "refuse_mistakable"):
+        monkeypatch.setattr(admit_module, check, lambda *_: None)
+
+
+@pytest.mark.usefixtures("only_the_lists")
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_class_of_the_parser_is_on_the_lists_or_refused(dialect: str) -> None:
+    listed, told, abstract = _listed(dialect), {}, set()
+    for kind in PARSER_CLASSES:
+        try:
+            node = kind(**NEEDED.get(kind, {}))
+        except TypeError:
+            abstract.add(kind)  # a trait of the compiled parser, of which there is no node
+        else:
+            told[kind] = _judged(node, dialect)
+    assert len(told) > 1_000
+    assert abstract.isdisjoint(listed)
+    assert {kind for kind, code in told.items() if code == "accepted"} == (listed.keys() | ({exp.Anonymous} if "octet_length" in FUNCTIONS[dialect] else set()))
+    assert set(told.values()) == {"accepted", "construct_refused", "function_refused"}
+
+
+@pytest.mark.usefixtures("only_the_lists")
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("base", [exp.Expression, exp.Select, exp.Column, exp.Upper, exp.Anonymous, exp.Sum], ids=lambda base: base.__name__)
+def test_a_class_that_is_made_after_the_lists_is_refused(dialect: str, base: type[exp.Expr]) -> None:
+    """Whatever it descends from: a class is on the list, or it is not."""
+    later = type("Later", (base,), {"__slots__": ()})
+    node = base(**NEEDED.get(base, {}))
+    node.__class__ = later  # the compiled parser makes no node of a class that is not its own
+    assert type(node) is later
+    assert isinstance(node, base)
+    assert _judged(node, dialect) in {"construct_refused", "function_refused"}
+
+
+@pytest.mark.usefixtures("only_the_lists")
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("forget", ["NODES", "FUNCTIONS"])
+def test_a_class_that_is_taken_off_the_lists_is_refused(dialect: str, forget: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other way to meet a class that nobody wrote down, for each that somebody did."""
+    table: Mapping[Any, Arguments] = getattr(admit_module, forget)[dialect]
+    for kind in [kind for kind in table if isinstance(kind, type)]:
+        if kind is exp.Select:
+            continue  # it holds all the others
+        node = kind(**NEEDED.get(kind, {}))
+        assert _judged(node, dialect) == "accepted"
+        shorter = {each: arguments for each, arguments in table.items() if each is not kind}
+        monkeypatch.setattr(admit_module, forget, {dialect: shorter})
+        assert _judged(node, dialect) in {"construct_refused", "function_refused"}, kind
+        monkeypatch.setattr(admit_module, forget, {dialect: table})
+
+
+@pytest.mark.usefixtures("only_the_lists")
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("value", [exp.Null(), [exp.Null()], True, "ALL", 0, exp.DType.INT], ids=["node", "nodes", "yes", "word", "number", "type"])
+def test_every_argument_that_is_not_listed_is_refused(dialect: str, value: Any) -> None:
+    """Those that the parser knows today, and one that it may know tomorrow."""
+    judged = 0
+    for kind, arguments in _listed(dialect).items():
+        needed = NEEDED.get(kind, {})
+        assert _judged(kind(**needed), dialect) == "accepted"
+        for name in sorted({*kind.arg_types, "tomorrow"} - arguments.keys()):
+            node = kind(**needed)
+            node.args[name] = value
+            assert _judged(node, dialect) == "construct_refused", (kind, name)
+            judged += 1
+    assert judged > len(_listed(dialect))
+
+
+@pytest.mark.usefixtures("only_the_lists")
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_word_that_is_not_listed_is_refused(dialect: str) -> None:
+    for kind, arguments in _listed(dialect).items():
+        for name, listed in arguments.items():
+            if kind in TEXTUAL or name in NEEDED.get(kind, {}):
+                continue  # data and names, which the checks beside the lists judge
+            assert _judged(kind(**{**NEEDED.get(kind, {}), name: "tomorrow"}), dialect) == "construct_refused", (kind, name)
+            for word in listed or ():
+                assert _judged(kind(**{**NEEDED.get(kind, {}), name: word}), dialect) == "accepted", (kind, name, word)

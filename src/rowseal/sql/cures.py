@@ -322,7 +322,7 @@ def called(node: exp.Func, dialect: Dialect) -> list[str]:
     """The names of a function, in lower case: as the database is told it, then as the parser calls it."""
     try:
         written = _CALLED.match(dialect.grammar.generate(node, unsupported_level=ErrorLevel.IGNORE))
-    except (SqlglotError, ValueError, TypeError, AttributeError, RecursionError):
+    except (SqlglotError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
         written = None
     own = [name.lower() for name in node.sql_names()]
     # What is written as an operator is no call, though it may begin with one.
