@@ -24,6 +24,7 @@ from rowseal import errors
 from rowseal.errors import OurBug
 from rowseal.gate import Gate
 from rowseal.gate import access as opened_by
+from rowseal.gate.plans import Plans
 from rowseal.gate.recent import Recent
 from rowseal.sql import Plan
 from rowseal.sql.dialects import DIALECTS
@@ -125,6 +126,19 @@ def test_values_that_decide_what_a_query_becomes_are_part_of_the_question(place:
     compared = "SELECT order_id FROM orders WHERE region = :region ORDER BY order_id"
     assert [asked(compared, region=each) for each in ("EU", "US", "eu", "", "' OR 1=1 --")] == [[(1,)], [(2,)], [(3,)], [], []]
     assert read == [compared]
+
+
+def test_a_plan_that_one_parameter_decided_is_not_found_by_the_value_of_another() -> None:
+    """The same text may be decided by `:a` for one bearer and by `:b` for the next; equal values of the two are no match."""
+    dialect, given = DIALECTS["sqlite"], policy("sqlite")
+    sql, plans = "SELECT id FROM orders WHERE amount > :a AND amount < :b", Plans(dialect)
+    for decisive, value in (("a", 1), ("b", 2)):
+        parsed = opened_by.admit(sql, {"a": value, "b": value}, dialect, given.catalog.limits, given.catalog.functions)
+        plan = prove(secure(parsed, given, DatasetLookup(given.catalog.datasets, dialect), given.catalog.limits), given)
+        parsed.params.decisive.add(decisive)
+        plans.keep(sql, parsed.params, None, given, plan)
+    assert plans.recall(sql, {"a": 0, "b": 2}, None, given) is not None
+    assert plans.recall(sql, {"a": 0, "b": 1}, None, given) is None
 
 
 def test_the_kinds_of_parameters_are_part_of_the_question(place: Place, read: list[str]) -> None:

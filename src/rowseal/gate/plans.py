@@ -27,6 +27,8 @@ _CHARACTERS: Final = 8_000_000  # of SQL, as it came and as it was written
 
 # The text, the one dataset that the request named, and the name and type of each parameter.
 _Text: TypeAlias = tuple[str, str | None, tuple[tuple[str, type], ...]]
+# The parameters whose values decided, each with its value.
+_Decided: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Plans:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._reads: Recent[_Text, _Read] = Recent(entries=_ENTRIES, weight=_CHARACTERS)
-        self._plans: Recent[tuple[_Text, tuple[str, ...], tuple[Shaped, ...]], Plan] = Recent(entries=_ENTRIES, weight=_CHARACTERS)
+        self._plans: Recent[tuple[_Text, _Decided, tuple[Shaped, ...]], Plan] = Recent(entries=_ENTRIES, weight=_CHARACTERS)
 
     def recall(self, sql: object, params: object, only: str | None, policy: Policy) -> SecuredQuery | None:
         """The query, secured as before with this policy's values; None where it must be read anew, also to be refused. Raises OurBug."""
@@ -58,7 +60,7 @@ class Plans:
             guarded = [policy.rows(dataset) for dataset in read.datasets]
         except Refused:
             return None  # INVARIANT: every refusal comes from reading the query, so that none tells whether somebody has asked it before
-        plan = self._plans.get((asked, _values(given, read.decisive), tuple(map(Shaped.of, guarded))))
+        plan = self._plans.get((asked, _decided(given, read.decisive), tuple(map(Shaped.of, guarded))))
         return None if plan is None else again(plan, policy, refill(plan.names, guarded, given, self._dialect))
 
     def keep(self, sql: str, given: Parameters, only: str | None, policy: Policy, plan: Plan) -> None:
@@ -68,7 +70,7 @@ class Plans:
             return
         read = _Read(tuple(policy.catalog.datasets[guard.dataset] for guard in plan.guards), tuple(sorted(given.decisive)))
         self._reads.put(asked, read, len(sql))
-        self._plans.put((asked, _values(given, read.decisive), plan.shapes), plan, len(sql) + sum(map(len, plan.pieces)))
+        self._plans.put((asked, _decided(given, read.decisive), plan.shapes), plan, len(sql) + sum(map(len, plan.pieces)))
 
 
 def _text(sql: object, params: object, only: str | None) -> _Text | None:
@@ -86,6 +88,9 @@ def _name(parameter: tuple[str, type]) -> str:
     return parameter[0]
 
 
-def _values(given: Parameters, names: Sequence[str]) -> tuple[str, ...]:
-    """To the letter: 0.0 and -0.0 are equal, and are two values."""
-    return tuple([repr(given.bind(name)) for name in names])
+def _decided(given: Parameters, names: Sequence[str]) -> _Decided:
+    """To the letter: 0.0 and -0.0 are equal, and are two values.
+
+    INVARIANT: the names stand beside the values, so a plan that one parameter decided is never found by the value of another, whoever asked last.
+    """
+    return tuple([(name, repr(given.bind(name))) for name in names])
