@@ -288,6 +288,18 @@ def test_a_condition_that_is_missing_is_noticed(dialect: str, shape: str) -> Non
     assert checked > len(QUERIES)
 
 
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize("written", ["o.amount", "O.amount", "amount"])
+def test_what_raises_and_asks_nobody_is_noticed_however_its_column_is_written(dialect: str, written: str) -> None:
+    """G2: a name in another case is the same table's."""
+    given = draft("SELECT o.id FROM orders AS o WHERE o.amount > 1", policy(dialect, TENANT_ONE))
+    attest(given, policy(dialect, TENANT_ONE))
+    assert "o.amount > 1" in given.body
+    with pytest.raises(OurBug) as bug:
+        attest(replace(given, body=given.body.replace("o.amount > 1", f"ABS({written}) > 1")), policy(dialect, TENANT_ONE))
+    assert "does not ask whether the row is permitted" in bug.value.internal
+
+
 def test_a_policy_of_another_bearer_is_noticed() -> None:
     """The same text with another tenant's values is proven against the bearer's own policy, not against itself."""
     mine, theirs = policy("sqlite"), policy("sqlite", {name: [[{"field": "tenant", "op": "=", "value": 2}]] for name in ("orders", "customers")})

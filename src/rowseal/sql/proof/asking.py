@@ -29,9 +29,17 @@ def prove_barrier(nodes: Sequence[exp.Expr], open_: frozenset[str], raising: fro
         tables = list(_read_by(select))
         guarded = {table.alias: f"{OK}{table.name[3:]}" for table in tables if table.name in open_}
         for column in node.find_all(exp.Column):
-            alias = column.table or (tables[0].alias if len(tables) == 1 else "")
+            alias = _alias_of(column, tables)
             if alias in guarded and guarded[alias] not in asked:
                 fail("what could raise does not ask whether the row is permitted")
+
+
+def _alias_of(column: exp.Column, tables: Sequence[exp.Table]) -> str:
+    """Of the table that the column names, in whatever case, or else of the only one there is; "" where it could be any."""
+    if not column.table:
+        return tables[0].alias if len(tables) == 1 else ""
+    aliases = [table.alias for table in tables]
+    return column.table if column.table in aliases else next((alias for alias in aliases if ascii_lower(alias) == ascii_lower(column.table)), "")
 
 
 def _asked_before(node: exp.Expr) -> tuple[set[str], exp.Select | None]:
