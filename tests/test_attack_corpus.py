@@ -163,7 +163,7 @@ def test_attack(entry: dict[str, Any], dialect: str, attacked: Callable[[str], R
     _judge(full, ref, sql, fixture_module)
     expect = entry["expect"]
     if entry.get("dos"):
-        assert took < 2 * SECONDS + 2
+        assert took < 10 * SECONDS
         assert full.rows is not None or full.code != "our_bug"
         return
     if expect == "rejected" or (full.refusal and expect == "rejected_or_filtered"):

