@@ -264,7 +264,7 @@ def test_postgres_answers_do_not_depend_on_the_role_s_own_settings(fresh_postgre
         current_setting('transaction_read_only'), current_setting('statement_timeout'), current_setting('search_path')"""
     row = database.execute(forge("postgres", query)).rows[0]
     database.close()
-    assert row == ("abc", "2026-02-28 12:30:00+00", "2026-02-28", "P1D", "\\x00ff", None, "on", "7s", "pg_catalog")
+    assert row == ("abc", "2026-02-28 12:30:00+00", "2026-02-28", "P1D", "\\x00ff", None, "on", "7s", "pg_catalog,pg_temp")
 
 
 # --- what does not run -----------------------------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_a_setting_does_not_outlive_its_query(ground: Ground) -> None:
     before = ground.run(f"SELECT {setting}").rows
     ground.run("SELECT set_config('statement_timeout', '0', false), set_config('search_path', 'public', false)")
     assert ground.run(f"SELECT {setting}").rows == before
-    assert ground.run("SELECT current_setting('search_path')").rows == [("pg_catalog",)]
+    assert ground.run("SELECT current_setting('search_path')").rows == [("pg_catalog,pg_temp",)]
 
 
 @pytest.mark.postgres

@@ -154,7 +154,7 @@ def test_what_the_locks_on_a_postgresql_connection_stop(ground: Ground, sql: str
     database.close()
     done = ground.state() != before
     ground.forget()
-    assert kept == [("postgres", "pg_catalog")]
+    assert kept == [("postgres", "pg_catalog,pg_temp")]
     assert heard == []
     undone = any(word in sql for word in ("set_config", "pg_notify", "lo_import"))
     assert ((refused or undone) and not done) is stopped

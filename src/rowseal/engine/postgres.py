@@ -40,7 +40,8 @@ _PATIENCE_SECONDS: Final = 5.0  # beyond the deadline that the server keeps
 # What the role or the database may have set otherwise, and what then would change the meaning of a query, the text of a value, or a plan.
 _SETTINGS: Final = {
     "default_transaction_read_only": "on",
-    "search_path": "pg_catalog",  # no function or operator of anybody else can stand in for a built-in one
+    # No function, operator or type of anybody else can stand in for a built-in one. Temporary types come first where they are not named.
+    "search_path": "pg_catalog,pg_temp",
     "row_security": "on",
     "transform_null_equals": "off",
     "standard_conforming_strings": "on",

@@ -66,12 +66,14 @@ _KINDS: Final = {"v": "view", "f": "foreign table"}  # a partitioned table and a
 
 def engine(url: URL) -> Engine:
     """For reading catalogs."""
-    return create_engine(url, poolclass=NullPool, connect_args={} if "connect_timeout" in url.query else {"connect_timeout": 10})
+    return create_engine(url, poolclass=NullPool, use_native_hstore=False, connect_args={} if "connect_timeout" in url.query else {"connect_timeout": 10})
 
 
 def reflect(connection: Connection, wanted: Collection[tuple[str | None, str]]) -> Reflection:
     """What the database says about the wanted (schema or None, table) pairs."""
     default = connection.execute(text("SELECT pg_catalog.current_schema()")).scalar()
+    # Whatever the role is set to search, no type or operator of anybody else stands in for one that the next statements mean.
+    connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
     relations = {}
     nearby: list[str] = []
     for schema in {str(schema or default) for schema, _ in wanted if schema or default}:
@@ -94,7 +96,7 @@ def _column(row: Any) -> Column:
 
 def describe(connection: Connection, select: str) -> Mapping[str, Column]:
     """Under the settings that its queries will run with, so that every name means the same then."""
-    for setting in ("TRANSACTION READ ONLY", "LOCAL search_path = pg_catalog", "LOCAL statement_timeout = '10s'", "LOCAL jit = off"):
+    for setting in ("TRANSACTION READ ONLY", "LOCAL search_path = pg_catalog, pg_temp", "LOCAL statement_timeout = '10s'", "LOCAL jit = off"):
         connection.exec_driver_sql(f"SET {setting}")
     try:
         result = connection.exec_driver_sql(f"SELECT * FROM ({select}) AS b LIMIT 0", execution_options=_AS_IT_IS)  # noqa: S608 -- admitted, and written by us
