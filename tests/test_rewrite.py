@@ -775,7 +775,7 @@ def test_the_settings_of_the_page_are_walls_of_their_own(postgres_server: server
             shown = {
                 name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in ("search_path", "statement_timeout", "standard_conforming_strings")
             }
-            assert shown == {"search_path": ("pg_catalog",), "statement_timeout": ("15s",), "standard_conforming_strings": ("on",)}
+            assert shown == {"search_path": ("pg_catalog, pg_temp",), "statement_timeout": ("15s",), "standard_conforming_strings": ("on",)}
             with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                 connection.execute("CREATE TEMP TABLE x (a int)")
     finally:
