@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket as sockets
 import subprocess
 import sys
 import time
@@ -125,8 +126,9 @@ def start(home: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
         deadline = time.monotonic() + servers.START_SECONDS / 2
         while True:
             try:
+                _knock(address)
                 started.run(f"CREATE USER {READER}@localhost")
-            except pymysql.MySQLError:
+            except (pymysql.MySQLError, OSError):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise servers.UnavailableError(servers.tail(home / "log")) from None
                 time.sleep(0.02)
@@ -136,6 +138,12 @@ def start(home: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
         stop(process)
         raise
     return process, {"socket": address, "version": version, "binary": str(binary)}
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens. PyMySQL would leave the socket open on which nobody answered."""
+    with closing(sockets.socket(sockets.AF_UNIX)) as door:
+        door.connect(address)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -471,6 +472,28 @@ def test_a_role_that_may_do_more_than_read_is_refused_at_start(served: mariadb_s
     finally:
         database.close()
         served.run(f"DROP USER {role}")
+
+
+def test_what_everybody_may_counts_as_the_role_s_own(served: mariadb_server.Database) -> None:
+    """On a server of its own, because a right of PUBLIC is every other test's too."""
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o755)
+        process, described = mariadb_server.start(Path(home))
+        try:
+            server = mariadb_server.Server(**described)
+            own = server.new_database()
+            own.run(f"GRANT INSERT ON {own.name}.* TO PUBLIC", "CREATE ROLE writers", f"GRANT writers TO {mariadb_server.READER}@localhost")
+            own.run(f"GRANT DELETE ON {own.name}.* TO writers", f"SET DEFAULT ROLE writers FOR {mariadb_server.READER}@localhost")
+            database = Database(own.reader_url, dialect="mariadb", limits=Limits())
+            try:
+                with pytest.raises(Misconfigured) as refused:
+                    database.check_role([], allow_privileged=False, file="datasets.yaml")
+            finally:
+                database.close()
+            found = sorted(problem.message.partition(" on ")[0].removeprefix("the database role ") for problem in refused.value.problems)
+            assert found == ["has DELETE", "has INSERT"]
+        finally:
+            mariadb_server.stop(process)
 
 
 def test_it_is_taken_only_where_the_configuration_says_experimental(served: mariadb_server.Database, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ _MISTAKES: Final[Mapping[int, tuple[str, str]]] = {
 # What a role may hold beside SELECT without being able to change or see anything more.
 _HARMLESS: Final = frozenset({"SELECT", "USAGE", "SHOW VIEW", "SHOW DATABASES"})
 _GRANT: Final = re.compile(r"GRANT (?P<rights>.+?) ON (?P<what>.+?) TO ", re.DOTALL)
+_OF_A_ROLE: Final = re.compile(r"GRANT `(?:[^`]|``)+` TO |SET DEFAULT ROLE ")
 _COLUMNS: Final = re.compile(r"\s*\([^)]*\)")
 
 
@@ -267,7 +268,8 @@ class MariaDBDriver:
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:  # noqa: ARG002 -- a right on any table is a right
         """What the connection's role may do beyond reading, one sentence each; see `Database.check_role`."""
         roles = [str(each) for each in connection.exec_driver_sql("SELECT role_name FROM information_schema.applicable_roles").scalars()]
-        grants = [str(each) for each in connection.exec_driver_sql("SHOW GRANTS FOR CURRENT_USER").scalars()]
+        # what everybody has is listed for PUBLIC alone
+        grants = [str(each) for of in ("CURRENT_USER", "PUBLIC") for each in connection.exec_driver_sql(f"SHOW GRANTS FOR {of}").scalars()]
         for role in dict.fromkeys(roles):
             quoted = "`" + role.replace("`", "``").replace("%", "%%") + "`"
             grants += [str(each) for each in connection.exec_driver_sql(f"SHOW GRANTS FOR {quoted}").scalars()]
@@ -277,7 +279,9 @@ class MariaDBDriver:
             if grant.rstrip().endswith("WITH GRANT OPTION"):
                 problems.append("may GRANT its rights to others")
             if found is None:
-                continue  # a role; its own grants are looked at above
+                if not _OF_A_ROLE.match(grant):  # its own grants are looked at above
+                    problems.append("has a right that is none of those known here")
+                continue
             rights = {right.strip().upper() for right in _COLUMNS.sub("", found["rights"]).split(",")}
             problems += [f"has {right} on {found['what']}" for right in sorted(rights - _HARMLESS)]
         return list(dict.fromkeys(problems))
