@@ -49,14 +49,14 @@ def threads(owner: object, concurrent: int) -> CapacityLimiter:
     return limiter
 
 
-def turn(sql: str) -> AbstractContextManager[object]:
+def turn(sql: object) -> AbstractContextManager[object]:
     """To be held while a query is secured: they take turns, the long ones and the short ones each among themselves.
 
     Raises BudgetExceeded where too many long ones wait already. The compiled parser keeps Python's global lock until it is done. Where
     several threads wait for that lock with a query each, an event loop waits for most of them; where two do, it runs between any two.
     Together they are no slower: it is one lock.
     """
-    return _in_turn() if len(sql) > _LONG else _SHORT_TURN
+    return _in_turn() if isinstance(sql, str) and len(sql) > _LONG else _SHORT_TURN
 
 
 @contextmanager
