@@ -438,6 +438,21 @@ def test_two_statements_are_not_taken(served: mariadb_server.Database) -> None:
         database.close()
 
 
+def test_a_view_below_which_the_role_may_not_look_is_read_by_its_guard_alone(served: mariadb_server.Database) -> None:
+    """G3: that MariaDB keeps silent about a view excuses the statements that may read one, and no other."""
+    served.run("CREATE OR REPLACE VIEW behind AS SELECT id FROM secrets")
+    database = Database(served.reader_url, dialect="mariadb", limits=Limits())
+    text = f"SELECT id FROM {served.name}.behind"
+    try:
+        database.execute(_forged(text, {"__g1": frozenset({(served.name, "behind")})}))
+        for reads in ({}, {"__g1": frozenset({(served.name, "orders")})}):
+            with pytest.raises(OurBug):
+                database.execute(_forged(text, reads))
+    finally:
+        database.close()
+        served.run("DROP VIEW behind")
+
+
 def test_a_query_ends_at_its_deadline(served: mariadb_server.Database) -> None:
     """By the server itself; and the connection is as good as before."""
     database = Database(served.owner_url, dialect="mariadb", limits=Limits(seconds=0.3))
