@@ -31,6 +31,12 @@ __all__ = ["init"]
 
 _PREFIX: Final = "vizzly"  # as `keys create` and `access-tokens` have it
 _FILE_BYTES: Final = 4_000_000  # what `load` reads
+_READER: Final = {
+    "postgres": "  CREATE ROLE rowseal_reader LOGIN PASSWORD '...';\n"
+    "  GRANT USAGE ON SCHEMA public TO rowseal_reader;\n"
+    "  GRANT SELECT ON ALL TABLES IN SCHEMA public TO rowseal_reader;\n",
+    "mariadb": "  CREATE USER rowseal_reader IDENTIFIED BY '...';\n  GRANT SELECT ON THE_DATABASE.* TO rowseal_reader;\n",
+}
 _SECRET_OPTIONS: Final = ("pass", "secret", "token", "key")
 
 
@@ -54,7 +60,12 @@ def init(options: Options, terminal: Terminal) -> int:
     if not proposal.datasets:
         raise Failed("the database has no table or view that a dataset could be made of: make tables first" + _reasons(proposal))
     written = proposal_text.text(
-        proposal, database=_written_url(options.database, url, dialect, out), key=_PREFIX, key_file=public.name, allow_privileged=privileged
+        proposal,
+        database=_written_url(options.database, url, dialect, out),
+        key=_PREFIX,
+        key_file=public.name,
+        allow_privileged=privileged,
+        experimental=_is_experimental(url, dialect),
     ).encode()
     if len(written) > _FILE_BYTES:
         raise Failed("the proposal would be larger than a configuration may be: name the tables that you want with `--table`, such as `--table 'sales.*'`")
@@ -112,12 +123,21 @@ def _is_privileged(url: URL, dialect: str, tables: Sequence[Surveyed], *, allow:
         reasons = "".join(f"\n  {problem.message.partition(';')[0]}" for problem in misconfigured.problems[:5])
         raise Failed(
             f"this role may do more than read, and a server does not start with such a one:{reasons}\n"
-            "make one that has only SELECT, and name it in `--database`:\n"
-            "  CREATE ROLE rowseal_reader LOGIN PASSWORD '...';\n"
-            "  GRANT USAGE ON SCHEMA public TO rowseal_reader;\n"
-            "  GRANT SELECT ON ALL TABLES IN SCHEMA public TO rowseal_reader;\n"
+            f"make one that has only SELECT, and name it in `--database`:\n{_READER[dialect]}"
             "or, for a database of your own machine, write `--allow-privileged-role`"
         ) from None
+    finally:
+        database.close()
+    return False
+
+
+def _is_experimental(url: URL, dialect: str) -> bool:
+    """Whether a server starts with this kind of database only where that is written."""
+    database = Database(url, dialect=dialect, limits=Limits())
+    try:
+        database.check_testimony(allow_experimental=False, file="--database")
+    except Misconfigured:
+        return True
     finally:
         database.close()
     return False
@@ -197,6 +217,8 @@ def _example(url: URL, dialect: str, dataset: DatasetProposal, field: FieldPropo
         with connected(url, dialect) as connection:
             if dialect == "postgres":
                 connection.execute(text("SET LOCAL statement_timeout = 5000"))
+            elif dialect == "mariadb":
+                connection.execute(text("SET SESSION max_statement_time = 5"))
             here: ColumnClause[Any] = column(name)
             found = connection.execute(select(here).select_from(table(relation.name, here, schema=relation.schema)).where(here.is_not(None)).limit(1)).scalar()
     except Unreachable:

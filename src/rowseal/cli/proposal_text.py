@@ -16,12 +16,12 @@ __all__ = ["text"]
 _PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z_][A-Za-z0-9_./-]*", re.IGNORECASE)
 
 
-def text(proposal: Proposal, *, database: str, key: str, key_file: str, allow_privileged: bool) -> str:
+def text(proposal: Proposal, *, database: str, key: str, key_file: str, allow_privileged: bool, experimental: bool) -> str:
     """The file. `database` is the URL as it shall stand there, `key_file` the public key's path from the file's folder."""
-    return "\n".join(_lines(proposal, database, key, key_file, allow_privileged)) + "\n"
+    return "\n".join(_lines(proposal, database, key, key_file, allow_privileged=allow_privileged, experimental=experimental)) + "\n"
 
 
-def _lines(proposal: Proposal, database: str, key: str, key_file: str, allow_privileged: bool) -> Iterator[str]:
+def _lines(proposal: Proposal, database: str, key: str, key_file: str, *, allow_privileged: bool, experimental: bool) -> Iterator[str]:
     yield "# yaml-language-server: $schema=datasets.schema.json"
     yield "# What rowseal lets people read, and under which rules: a proposal of `rowseal init`, from what the database says about itself."
     yield "# Nothing is open by itself: a token must be signed by the key below, name the dataset, and filter it. Read each dataset once;"
@@ -33,8 +33,12 @@ def _lines(proposal: Proposal, database: str, key: str, key_file: str, allow_pri
     yield f"database: {database}"
     if allow_privileged:
         yield ""
-        yield "# `--allow-privileged-role` was asked for: the role may do more than read. Remove this, and connect as one that has only SELECT."
-        yield "engine: {allow_privileged_role: true}"
+        yield "# `--allow-privileged-role` was asked for: the role may do more than read. Remove that, and connect as one that has only SELECT."
+    if experimental:
+        yield ""
+        yield "# Support for this kind of database is experimental: no server starts without a word that this is known."
+    if accepted := [name for name, holds in (("allow_privileged_role", allow_privileged), ("experimental", experimental)) if holds]:
+        yield f"engine: {{{', '.join(f'{name}: true' for name in accepted)}}}"
     yield ""
     yield "tokens:"
     yield "  - profile: vizzly"

@@ -198,6 +198,8 @@ def _type(column: Column, dialect: str) -> tuple[FieldType | None, str]:
             order.insert(0, FieldType.DATE)
         elif not declared:
             order.insert(0, FieldType.STRING)
+    if dialect == "mariadb" and column.kind == "boolean":
+        return FieldType.BOOLEAN, "a TINYINT(1); if it holds other numbers than 0 and 1, write `type: number`"
     said = ""
     for type_ in order:
         try:

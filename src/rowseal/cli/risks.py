@@ -137,6 +137,10 @@ def _of_dataset(seen: Seen, dataset: Dataset, catalog: Catalog, at: yaml_text.Pa
         if twin := next((each for each in guarded if each.source is None is dataset.source and each.tables == dataset.tables), None):
             yield Risk("unguarded_table", (*at, "table"), f"`{dataset.id}` reads the table of `{twin.id}` without its guard")
         for below in guarded:
+            if examined.reads is None:
+                says = f"`{dataset.id}` has no guard, and the database role may not see what it reads: lint as one that has SHOW VIEW"
+                yield Risk("unguarded_view", (*at, "table"), says)
+                break
             if below.tables.intersection(examined.reads):
                 yield Risk("unguarded_view", (*at, "table"), f"`{dataset.id}` reads the table of `{below.id}` without its guard")
     if examined.writable:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -25,6 +24,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rowseal.catalog import Limits
+from rowseal.catalog.mariadb_grants import grants
 from rowseal.catalog.reflection.mariadb import connect_arguments
 from rowseal.engine.mariadb_testimony import check
 from rowseal.engine.testimony import Testimony
@@ -89,9 +89,6 @@ _MISTAKES: Final[Mapping[int, tuple[str, str]]] = {
 }
 # What a role may hold beside SELECT without being able to change or see anything more.
 _HARMLESS: Final = frozenset({"SELECT", "USAGE", "SHOW VIEW", "SHOW DATABASES"})
-_GRANT: Final = re.compile(r"GRANT (?P<rights>.+?) ON (?P<what>.+?) TO ", re.DOTALL)
-_OF_A_ROLE: Final = re.compile(r"GRANT `(?:[^`]|``)+` TO |SET DEFAULT ROLE ")
-_COLUMNS: Final = re.compile(r"\s*\([^)]*\)")
 
 
 def literal(value: Any) -> str:
@@ -270,23 +267,11 @@ class MariaDBDriver:
 
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:  # noqa: ARG002 -- a right on any table is a right
         """What the connection's role may do beyond reading, one sentence each; see `Database.check_role`."""
-        roles = [str(each) for each in connection.exec_driver_sql("SELECT role_name FROM information_schema.applicable_roles").scalars()]
-        # what everybody has is listed for PUBLIC alone
-        grants = [str(each) for of in ("CURRENT_USER", "PUBLIC") for each in connection.exec_driver_sql(f"SHOW GRANTS FOR {of}").scalars()]
-        for role in dict.fromkeys(roles):
-            quoted = "`" + role.replace("`", "``").replace("%", "%%") + "`"
-            grants += [str(each) for each in connection.exec_driver_sql(f"SHOW GRANTS FOR {quoted}").scalars()]
         problems: list[str] = []
-        for grant in grants:
-            found = _GRANT.match(grant)
-            if grant.rstrip().endswith("WITH GRANT OPTION"):
+        for grant in grants(connection):
+            if grant.grantable:
                 problems.append("may GRANT its rights to others")
-            if found is None:
-                if not _OF_A_ROLE.match(grant):  # its own grants are looked at above
-                    problems.append("has a right that is none of those known here")
-                continue
-            rights = {right.strip().upper() for right in _COLUMNS.sub("", found["rights"]).split(",")}
-            problems += [f"has {right} on {found['what']}" for right in sorted(rights - _HARMLESS)]
+            problems += [f"has {right} on {grant.on}" if grant.on else f"has {right}" for right in sorted(grant.rights - _HARMLESS)]
         return list(dict.fromkeys(problems))
 
     def _remember(self, _dialect: Any, _record: ConnectionPoolEntry, arguments: Any, named: dict[str, Any]) -> None:
