@@ -815,3 +815,52 @@ def test_totals_are_made_of_rows_behind_a_fence(sets: str, inside: str) -> None:
     """G1: PostgreSQL did not order by a column that a guard's filter held to one value, so that a LIMIT kept another row than V's."""
     query = secured(inside.format(f"SELECT tenant, region FROM orders GROUP BY {sets} ORDER BY 1 DESC LIMIT 1"), policy("postgres"))
     assert {guard.form for guard in query.guards} == {"fenced"}
+
+
+# -- the CASE guard: `*` and ANY beside it
+
+JOINED = "SELECT {} FROM {} AS x JOIN parts AS y ON y.id = x.id WHERE {} <> 30"
+
+
+@pytest.mark.parametrize("listed", ["y.*", "x.id, y.*", "x.*, y.*", "y.*, x.*"])
+def test_a_star_of_the_other_table_of_a_join_is_answered(numbers: Trial, file: Trial, listed: str) -> None:
+    """G1: the witness took `y.*` for a star of the guard that is asked, and an ordinary join was answered with 500."""
+    for trial, raises in ((numbers, "1 / (x.i - 5)"), (file, "ABS(x.i)")):
+        sql = JOINED.format(listed, "t", raises)
+        assert trial.ask(sql).rows
+        trial.holds(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT COUNT(x.*) FROM t AS x WHERE 1 / (x.i - 5) <> 3",
+        "SELECT COUNT(DISTINCT x.*) FROM u LEFT JOIN t AS x ON x.id = u.id AND 1 / (x.i - 5) <> 3",
+        "SELECT x.id FROM t AS x WHERE 1 / (x.i - 5) <> 3 AND x.* IS NOT NULL",
+        "SELECT y.* FROM t AS x CROSS JOIN LATERAL (SELECT x.*) AS y WHERE 1 / (x.i - 5) <> 3",
+        "SELECT y.* FROM t AS x CROSS JOIN LATERAL (SELECT x.* FROM u AS x) AS y WHERE 1 / (x.i - 5) <> 3",
+        "SELECT x.id FROM u AS x WHERE x.id IN (SELECT y.id FROM t AS y WHERE 1 / (y.i - 5) <> 3) AND EXISTS (SELECT y.* FROM parts AS y)",
+        "SELECT x.id FROM t AS x WHERE 1 / (x.i - 5) <> 3 AND (SELECT COUNT(*) FROM (SELECT x.*) AS y WHERE y.* IS NULL) = 0",
+    ],
+)
+def test_a_whole_row_holds_no_column_of_a_guard(numbers: Trial, sql: str) -> None:
+    """G1: `x.*` in an expression, or in a query within, held what a guard says of its conditions too; most such were answered with 500."""
+    numbers.holds(sql)
+
+
+def test_an_array_that_is_compared_with_a_column_of_the_other_table_is_answered(numbers: Trial) -> None:
+    """G1: `ANY (..)` stands beside a comparison only, and cannot be what a CASE computes."""
+    numbers.holds("SELECT x.id FROM t AS x JOIN u AS y ON x.id = ANY (ARRAY[y.id, 1 / (x.i - 5)])")
+    numbers.holds("SELECT x.id FROM t AS x JOIN u AS y ON x.n <> ALL (ARRAY[y.f])")
+
+
+@pytest.mark.parametrize("inside", ["SELECT o.* FROM", "SELECT COUNT(o.*) FROM"])
+def test_the_witness_takes_no_star_of_a_query_around(inside: str) -> None:
+    """G3: a sub-query that reads no guard by itself can hand on the whole row of one that stands around it."""
+    given = policy("postgres")
+    written = draft("SELECT o.id FROM orders AS o WHERE 10 / (o.amount - 7) > 0 AND EXISTS (SELECT p.id FROM products AS p)", given)
+    assert {guard.form for guard in written.guards} == {"case", "plain"}
+    changed = written.body.replace("SELECT p.id FROM", inside)
+    assert changed != written.body
+    with pytest.raises(OurBug):
+        attest(dataclasses.replace(written, body=changed), given)

@@ -72,27 +72,47 @@ def barrier(tree: exp.Query, names: Names, dialect: Dialect, params: Parameters,
         exposure = Exposure(names, dialect, occurrences, set(map(id, fallible)))
         exposure.walk(tree)
         if exposure.sure:
-            return _cheapest(exposure, dialect, occurrences, forced=forced, needing=needing)
+            return _cheapest(tree, exposure, dialect, occurrences, forced=forced, needing=needing)
     return Barrier(tuple("fenced" if number in forced or number in fenced else "plain" for number in range(1, len(occurrences) + 1)))
 
 
-def _cheapest(exposure: Exposure, dialect: Dialect, occurrences: Sequence[Occurrence], *, forced: set[int], needing: set[int]) -> Barrier:
+def _cheapest(tree: exp.Query, exposure: Exposure, dialect: Dialect, occurrences: Sequence[Occurrence], *, forced: set[int], needing: set[int]) -> Barrier:
     asked = {number for _, numbers in exposure.covered.values() for number in numbers} & needing - exposure.fenced
+    called: dict[str, set[int]] = {}
+    for each in exposure.tables.values():
+        for alias, number in each.direct.items():
+            called.setdefault(alias, set()).add(number)
     stars = []
     for select, star, columns in exposure.names.stars:
         tables = exposure.tables[id(select)].direct
-        own = {tables[alias] for alias, _ in columns if alias in tables} if isinstance(star, exp.Column) else set(tables.values())
+        # `t.*` may be of a query around this one, or another table's of that name: whichever guard is called so.
+        own = called.get(dialect.fold(star.args["table"]), set()) if isinstance(star, exp.Column) else set(tables.values())
         if own & asked:
+            outer = isinstance(star, exp.Column) and dialect.fold(star.args["table"]) not in exposure.names.scopes[id(select)].sources
             written = written_out(columns, {alias: occurrences[number - 1].rows.dataset for alias, number in tables.items()}, dialect)
-            if written is None:
+            if outer or written is None:
                 exposure.fenced |= own & asked
             else:
                 stars.append((select, star, written, own))
+    exposure.fenced |= _whole_rows(tree, exposure, called, dialect) & asked
     asked -= exposure.fenced
     fenced = forced | (exposure.fenced & needing)
     forms: tuple[Form, ...] = tuple("fenced" if each in fenced else "case" if each in asked else "plain" for each in range(1, len(occurrences) + 1))
     covered = ((node, tuple(sorted(numbers & asked))) for node, numbers in exposure.covered.values())
     return Barrier(forms, tuple(each for each in covered if each[1]), tuple((select, star, written) for select, star, written, own in stars if own & asked))
+
+
+def _whole_rows(tree: exp.Query, exposure: Exposure, called: Mapping[str, set[int]], dialect: Dialect) -> set[int]:
+    """The guards whose whole rows stand in expressions, as in `COUNT(t.*)`, where no list of columns can stand."""
+    listed = {id(star) for _, star, _ in exposure.names.stars}
+    found: set[int] = set()
+    for star in tree.find_all(exp.Star):
+        item = star.parent if isinstance(star.parent, exp.Column) else star
+        if id(item) in listed or isinstance(star.parent, exp.Count):
+            continue
+        table = item.args.get("table")
+        found |= set().union(*called.values()) if table is None else called.get(dialect.fold(table), set())
+    return found
 
 
 def _exposed(tree: exp.Expr, dialect: Dialect) -> Iterator[exp.Expr]:

@@ -306,7 +306,8 @@ class Exposure:
 
 
 def _compares_columns(node: exp.Expr) -> bool:
-    return all(not isinstance(side, exp.Tuple) and side.find(exp.Column) is not None for side in (node.this, node.expression))
+    # ANY and ALL stand nowhere but beside a comparison.
+    return all(not isinstance(side, (exp.Tuple, exp.Any, exp.All)) and side.find(exp.Column) is not None for side in (node.this, node.expression))
 
 
 def _looks_for_a_parent(rows: Rows) -> bool:

@@ -74,24 +74,23 @@ def prove_asking(nodes: Sequence[exp.Expr], cased: frozenset[int]) -> None:
         if isinstance(node, exp.Identifier) and ascii_lower(node.this).startswith(OK):
             _prove_question(node, columns.get(node.this))
             unasked.discard(node.this)
-        elif isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count) and _may_stand_for(node, called):
-            fail("a star stands for what a guard says of its conditions too")
+        elif isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
+            _prove_star(node, {ascii_lower(alias.this) for alias in columns.values()}, called)
     if unasked:
         fail("nobody asks a guard what it says of its conditions")
 
 
-def _may_stand_for(star: exp.Star, guards: Collection[str]) -> bool:
-    """Whether a column of one of these guards may be among those that the star stands for."""
+def _prove_star(star: exp.Star, aliases: Collection[str], called: Collection[str]) -> None:
+    """`t.*` is of no guard that says so, by whatever rule of scopes; `*` reads none of them."""
+    table = star.parent.args.get("table") if isinstance(star.parent, exp.Column) else None
     select = star.find_ancestor(exp.Select)
-    if select is None:
-        return True
-    tables = list(_read_by(select))
-    if isinstance(star.parent, exp.Column):
-        own = ascii_lower(star.parent.table)
-        tables = [table for table in tables if ascii_lower(table.alias_or_name) == own]
-        if not tables:
-            return True  # it is somebody else's
-    return any(table.name in guards for table in tables)
+    read = (
+        {ascii_lower(table.this)} & set(aliases)
+        if isinstance(table, exp.Identifier)
+        else select is None or any(each.name in called for each in _read_by(select))
+    )
+    if read:
+        fail("a star stands for what a guard says of its conditions too")
 
 
 def _prove_question(name: exp.Identifier, alias: exp.Identifier | None) -> None:
