@@ -30,6 +30,8 @@ from rowseal.catalog.resolve import Backing, check_names, resolve
 from rowseal.catalog.text import Findings
 from rowseal.errors import Misconfigured, OurBug
 from rowseal.gate import Gate
+from rowseal.sql.dialects import DIALECTS
+from rowseal.sql.guards import render
 from rowseal.sql.witness import attest
 from world import Bearer, configuration_file, token
 
@@ -864,3 +866,30 @@ def test_the_witness_takes_no_star_of_a_query_around(inside: str) -> None:
     assert changed != written.body
     with pytest.raises(OurBug):
         attest(dataclasses.replace(written, body=changed), given)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM t AS o WHERE NOT (ABS(o.i) % 5 = 3) AND o.tenant = 1",
+        "SELECT o.id FROM t AS o WHERE ABS(o.i) <> 3 AND 1 = o.tenant",
+        "SELECT o.id FROM t AS o WHERE JSON_EXTRACT(o.j, '$.a') IS NULL AND o.tenant = :p",
+        "SELECT o.id FROM parts AS p JOIN t AS o ON o.id = p.t_id AND ABS(o.i) <> 3 WHERE o.tenant = 1",
+    ],
+)
+def test_a_constant_beside_a_condition_opens_no_wall(file: Trial, sql: str) -> None:
+    """G2: SQLite writes the constant of `tenant = 1` where the column stands, in what a guard says of its conditions too, which then held for every row."""
+    file.holds(sql, {"p": 1} if ":p" in sql else None)
+    assert file.ask(sql, {"p": 1} if ":p" in sql else None).rows is not None
+
+
+def test_the_witness_takes_no_case_where_it_is_no_wall() -> None:
+    """G3: on SQLite a constant beside the CASE can make its WHEN true of every row."""
+    given = policy("sqlite")
+    written = draft("SELECT id FROM orders AS o WHERE ABS(o.amount) > 1 AND tenant = 1", given)
+    text = render(given.rows(given.catalog.datasets["orders"]), DIALECTS["sqlite"], "case")
+    guard = dataclasses.replace(written.guards[0], form="case", text=text)
+    body = written.body.replace("ABS(o.amount)", 'CASE WHEN NOT o."__ok1" IS FALSE THEN ABS(o.amount) END')
+    with pytest.raises(OurBug) as found:
+        attest(dataclasses.replace(written, guards=(guard,), body=body), given)
+    assert "CASE" in found.value.internal

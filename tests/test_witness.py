@@ -258,6 +258,10 @@ SABOTAGES: dict[str, Sabotage] = {
 }
 
 
+# Of these PostgreSQL alone has something to change: CASE is no wall on SQLite.
+ASKING = ("question", "one question", "expression without", "star ", "guard that says", "guard that speaks")
+
+
 @pytest.mark.parametrize("dialect", BOTH)
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_a_changed_draft_is_noticed(dialect: str, sabotage: str) -> None:
@@ -271,7 +275,7 @@ def test_a_changed_draft_is_noticed(dialect: str, sabotage: str) -> None:
         fitted += 1
         with pytest.raises(OurBug):
             attest(changed, given)
-    assert fitted or (dialect == "postgres" and sabotage in {"another schema", "body reads with IN"})
+    assert fitted or (dialect == "postgres" and sabotage in {"another schema", "body reads with IN"}) or (dialect == "sqlite" and sabotage.startswith(ASKING))
 
 
 @pytest.mark.parametrize("dialect", BOTH)

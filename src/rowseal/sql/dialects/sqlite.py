@@ -36,5 +36,6 @@ SQLITE: Final = Dialect(
     reserved=frozenset(_WORDS.split()),
     bounds_patterns=True,
     lists_are_json=True,
-    case_guards=True,
+    # SQLite writes the constant of `tenant = 1` where the column stands, in the WHEN of a CASE too: it then holds for every row.
+    case_guards=False,
 )
