@@ -122,10 +122,10 @@ class Permitted:
 
     def columns(self, node: exp.Table) -> Columns:
         # INVARIANT: whether the dataset may be read is judged before any of its columns is looked at, and with the same answer
-        # whether the name exists, exists ungranted, or is a system table.
+        # whether the name exists, exists ungranted, or is a system table. The steps to it are the same too: a clock would tell one more.
         dataset = self.datasets.find(node)
         try:
-            if dataset is None:
+            if not self.policy.grant.grants("" if dataset is None else dataset.id) or dataset is None:
                 raise self.policy.unknown()
             rows = self.policy.rows(dataset)
         except AccessRefused as refusal:
