@@ -14,7 +14,6 @@ import pytest
 import mariadb_server
 import servers
 from databases import DIALECTS, Database
-from databases.mariadb import MARIADB
 from oracle import Stage
 
 RUN = pytest.StashKey[servers.Run]()
@@ -26,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     told = getattr(config, "workerinput", None)
     config.stash[RUN] = servers.Run(Path(told["rowseal_run"])) if told else servers.Run.begin()
-    for dialect in (*DIALECTS.values(), MARIADB):
+    for dialect in DIALECTS.values():
         if dialect.server:
             config.addinivalue_line("markers", f"{dialect.name}: needs a {dialect.title} server")
 
@@ -34,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs a server of some kind bears the mark `server` too."""
     for item in items:
-        if any(item.get_closest_marker(dialect.name) for dialect in (*DIALECTS.values(), MARIADB) if dialect.server):
+        if any(item.get_closest_marker(dialect.name) for dialect in DIALECTS.values() if dialect.server):
             item.add_marker(pytest.mark.server)
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.engine import Engine
 
 import servers
@@ -224,15 +224,17 @@ class Stage:
         with watched() as sent:
             try:
                 query = access.secure(sql, params)
+                there = query if DIALECTS[self.dialect].alike else self._access("twin").secure(sql, params)
             except errors.Refused as refused:
                 outcome = Outcome(refusal=_told(refused), statements=len(sent))
                 return self._judged(sql, params or {}, outcome, outcome, None, ordered=False, loose=True)
-        full, other = (_outcome(lambda variant=variant: self._run(variant, query)) for variant in ("full", "twin"))
+        full, other = (_outcome(lambda variant=variant, each=each: self._run(variant, each)) for variant, each in (("full", query), ("twin", there)))
         return self._judged(sql, params or {}, full, other, query, ordered=False, loose=True)
 
     def alike(self) -> bool:
-        """Whether both gates know the same catalog, so that they secure every query to the same text."""
-        full, twin_ = (repr(self.gate(variant).catalogs) for variant in ("full", "twin"))
+        """Whether both gates know the same catalog, so that they secure every query to the same text; but for the name of the database."""
+        named = {variant: make_url(self._databases[variant].url).database or "no name" for variant in ("full", "twin")}
+        full, twin_ = (repr(self.gate(variant).catalogs).replace(name, "…") for variant, name in named.items())
         return full == twin_
 
     def _access(self, variant: str) -> Access:

@@ -16,10 +16,14 @@ from types import ModuleType
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 
+import mariadb_server
 import servers
 from corpora import absent, case_file, case_module
+from databases import parameter
+from databases.mariadb import connect
 from databases.postgres import libpq
 from oracle import AFTER_SQL, Outcome, bag, outcome_of
 from rowseal.gate import Gate
@@ -64,14 +68,18 @@ class Range:
     prepare: Callable[[str], None]
 
 
+# A WITH inside a sub-query finds no CTE of the outermost WITH in MariaDB 10.11, and that is where guards stand: refused whatever the rows are.
+UNREAD = {"a-cte-17"}
+NAMED = {"mariadb": "mysql"}  # as the corpus has it
+
+
 def _entries() -> list[Any]:
-    found = []
-    for entry in case_file("attacks.json"):
-        for dialect in ("sqlite", "postgres"):
-            if dialect in entry["dialects"]:
-                marks = [pytest.mark.postgres] if dialect == "postgres" else []
-                found.append(pytest.param(entry, dialect, id=f"{entry['id']} [{dialect}]", marks=marks))
-    return found
+    return [
+        parameter(dialect, entry, dialect, id=f"{entry['id']} [{dialect}]")
+        for entry in case_file("attacks.json")
+        for dialect in ("sqlite", "postgres", "mariadb")
+        if NAMED.get(dialect, dialect) in entry["dialects"]
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +96,7 @@ def attacked(request: pytest.FixtureRequest, fixture_module: ModuleType, tmp_pat
     def get(dialect: str) -> Range:
         if dialect not in made:
             folder = tmp_path_factory.mktemp(f"attacks-{dialect}")
-            build = _sqlite if dialect == "sqlite" else _postgres
-            made[dialect] = build(request, fixture_module, folder, dropped)
+            made[dialect] = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb}[dialect](request, fixture_module, folder, dropped)
         return made[dialect]
 
     yield get
@@ -149,6 +156,30 @@ def _postgres(request: pytest.FixtureRequest, module: ModuleType, folder: Path, 
     return Range(*(_gate(folder, variant, variants[variant].reader_url) for variant in ("full", "ref")), ask, prepare)
 
 
+def _mariadb(request: pytest.FixtureRequest, module: ModuleType, folder: Path, dropped: list[Callable[[], None]]) -> Range:
+    server: mariadb_server.Server = request.getfixturevalue("mariadb_run_server")
+    variants = {variant: server.new_database() for variant in ("full", "ref")}
+    for variant, each in variants.items():
+        # The other schema would be one for both variants and every worker.
+        each.run(*(statement for statement in module.statements("mysql", variant) if "archive." not in statement))
+    raw = connect(variants["ref"].owner_url)
+    dropped += [raw.close, *(each.drop for each in variants.values())]
+
+    def ask(sql: str) -> list[tuple[Any, ...]] | None:
+        try:
+            with raw.cursor() as cursor:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+        except (pymysql.MySQLError, ValueError):
+            return None
+
+    def prepare(statement: str) -> None:
+        for each in variants.values():
+            each.run(statement)
+
+    return Range(*(_gate(folder, variant, variants[variant].reader_url) for variant in ("full", "ref")), ask, prepare)
+
+
 @pytest.mark.parametrize(("entry", "dialect"), _entries())
 def test_attack(entry: dict[str, Any], dialect: str, attacked: Callable[[str], Range], fixture_module: ModuleType) -> None:
     """The entry's verdict holds, nothing forbidden is seen, and nothing depends on what is forbidden."""
@@ -156,6 +187,9 @@ def test_attack(entry: dict[str, Any], dialect: str, attacked: Callable[[str], R
     sql = entry["sql"] if entry.get("sql") is not None else eval(entry["sql_py"])
     if "setup" in entry:
         on.prepare(entry["setup"])
+    if dialect == "mariadb" and entry["id"] in UNREAD:
+        assert outcome_of(on.full, token(BEARER), sql).code == outcome_of(on.ref, token(BEARER), sql).code == "query_failed"
+        return
     started = time.monotonic()
     full = outcome_of(on.full, token(BEARER), sql)
     took = time.monotonic() - started

@@ -411,6 +411,23 @@ def test_what_cannot_be_heard_is_our_bug() -> None:
     ]
 
 
+def test_a_select_without_a_table_is_no_table(served: mariadb_server.Database) -> None:
+    """MariaDB says `from dual` where it reads nothing; a table of that name stands in backticks, and so does one called `with`."""
+    assert list(tables("select 1 from dual where 0")) == []
+    assert list(tables("select 1 from (with recursive `__u1` as (select 1 from `t`.`x`)select 1 from `__u1`) `b`")) == [("t", "x"), ("", "__u1")]
+    assert list(tables("select 1 from `t`.`dual`")) == [("t", "dual")]
+    served.run("CREATE TABLE `dual` (id int)", "CREATE TABLE `with` (id int)")
+    database = Database(served.owner_url, dialect="mariadb", limits=Limits())
+    try:
+        for name in ("dual", "with"):
+            with pytest.raises(OurBug):
+                database.execute(_forged(f"SELECT id FROM `{name}`", {}))
+        assert database.execute(_forged("SELECT 1 AS a INTERSECT SELECT 1 LIMIT 5", {})).rows == [(1,)]
+    finally:
+        database.close()
+        served.run("DROP TABLE `dual`", "DROP TABLE `with`")
+
+
 # -- locks
 
 

@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+import mariadb_server
 import servers
 from corpora import absent, case_file
+from databases import parameter
+from databases.mariadb import connect
 from oracle import AFTER_SQL, bag, outcome_of
 from rowseal.gate import Gate
 from world import Bearer, configuration_file, token
@@ -60,7 +63,8 @@ UNSAID: dict[str, str] = {
     "CASE WHEN tenant_id = 1 THEN 1 ELSE 0 END = 1": "a filter compares a field, not an expression; it could only be said as `tenant_id = 1`, another entry",
 }
 
-PLAIN = [case for case in CORPUS["cases"] if case["dialect"] in {"sqlite", "postgres"}]
+ASKED = {"mysql": "mariadb"}  # the database that an entry is asked on, where that is not the one that it names
+PLAIN = [case for case in CORPUS["cases"] if case["dialect"] in {"sqlite", "postgres", *ASKED}]
 TYPES = {"INTEGER": "number", "TEXT": "string"}
 
 
@@ -113,7 +117,10 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
     def get(dialect: str, protected: Mapping[str, str]) -> tuple[Gate, str]:
         if dialect not in urls:
-            urls[dialect] = _sqlite(tmp_path_factory.mktemp("peers")) if dialect == "sqlite" else _postgres(request, dropped)
+            if dialect == "sqlite":
+                urls[dialect] = _sqlite(tmp_path_factory.mktemp("peers"))
+            else:
+                urls[dialect] = (_postgres if dialect == "postgres" else _mariadb)(request, dropped)
         key = repr((dialect, sorted(protected.items())))
         if key not in gates:
             configuration, bearer = _configuration(protected)
@@ -154,8 +161,19 @@ def _postgres(request: pytest.FixtureRequest, dropped: list[Callable[[], None]])
     return database.reader_url
 
 
+def _mariadb(request: pytest.FixtureRequest, dropped: list[Callable[[], None]]) -> str:
+    database: mariadb_server.Database = request.getfixturevalue("mariadb_run_server").new_database()
+    dropped.append(database.drop)
+    with closing(connect(database.owner_url)) as connection, connection.cursor() as cursor:
+        for statement in CORPUS["schema"]["ddl"]:
+            cursor.execute(statement.replace('"', "`").replace(" TEXT", " VARCHAR(200)"))
+        for statement, row in _inserts():
+            cursor.execute(statement.format(", ".join(["%s"] * len(row))).replace('"', "`"), row)
+    return database.reader_url
+
+
 def _parameters() -> list[Any]:
-    return [pytest.param(case, id=f"{case['id']} [{case['dialect']}]", marks=[pytest.mark.postgres] if case["dialect"] == "postgres" else []) for case in PLAIN]
+    return [parameter(ASKED.get(case["dialect"], case["dialect"]), case, id=f"{case['id']} [{case['dialect']}]") for case in PLAIN]
 
 
 @pytest.mark.parametrize("case", _parameters())
@@ -164,7 +182,7 @@ def test_peer_case(case: dict[str, Any], opened: Callable[[str, Mapping[str, str
     for predicate in case["protected"].values():
         if predicate in UNSAID:
             pytest.skip(f"{predicate}: {UNSAID[predicate]}")
-    gate, signed = opened(case["dialect"], case["protected"])
+    gate, signed = opened(ASKED.get(case["dialect"], case["dialect"]), case["protected"])
     outcome = outcome_of(gate, signed, case["sql"])
     assert outcome.code != "our_bug"
     if outcome.refusal:

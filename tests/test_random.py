@@ -19,13 +19,21 @@ from oracle import Stage
 from strategies import shrunk, write
 from writer import FAILING_PLACES, Choices
 
-EACH = 60
+EACH = {"sqlite": 60, "postgres": 60, "mariadb": 12}
+# MariaDB is experimental as long as this is not empty.
+UNASKED = {("mariadb", "sources")}
 # Places that these databases' SQL does not have.
 ELSEWHERE = {"lateral": "lateral", "DISTINCT ON": "distinct on", "LATERAL": "lateral", "FILTER": "filter", "filter": "filter"}
 
 
 def _batches() -> list[Any]:
-    kinds = [(name, configuration, analyze) for name, dialect in DIALECTS.items() for configuration in CONFIGURATIONS for analyze in dialect.plans]
+    kinds = [
+        (name, configuration, analyze)
+        for name, dialect in DIALECTS.items()
+        for configuration in CONFIGURATIONS
+        for analyze in dialect.plans
+        if (name, configuration) not in UNASKED
+    ]
     return [
         parameter(name, Batch(name, configuration, bearer, analyze, number), id=Batch(name, configuration, bearer, analyze, number).name)
         for number, (name, configuration, analyze) in enumerate(kinds)
@@ -36,9 +44,9 @@ def _batches() -> list[Any]:
 @pytest.mark.parametrize("batch", _batches())
 def test_random_queries_agree_with_the_oracles(batch: Batch, stage: Callable[[str], Stage]) -> None:
     """No query among these is answered otherwise than from permitted rows, and most ordinary ones are answered."""
-    tally = explore(stage(batch.dialect), batch, EACH, seed=20_260_101)
+    tally = explore(stage(batch.dialect), batch, EACH[batch.dialect], seed=20_260_101)
     print(f"{batch.name}: {tally}")
-    assert tally.asked == EACH
+    assert tally.asked == EACH[batch.dialect]
     assert tally.acceptance >= 0.7, str(tally)
 
 

@@ -120,6 +120,8 @@ class Dialect:
     spied: bool  # whether queries may call `spy` (see `spies`)
     speech: Speech
     new: Callable[[servers.Run, Path], Database]
+    alike: bool = True  # whether two databases with the same tables are sent the same text; not where it names the database
+    unread: Callable[[str], bool] = lambda _: False  # the queries that fail behind guards and not without, whatever the rows
     respelled: Callable[[str], str] = str  # the SQL of a page, whose quoted names stand in double quotes, as it is written here
 
 

@@ -144,24 +144,28 @@ MARIADB: Final = Dialect(
     grammar="mysql",
     server=True,
     catalog="tables",
-    errors=(pymysql.MySQLError, OverflowError),
+    errors=(pymysql.MySQLError, OverflowError, TypeError),
     plans=(False, True),
     spied=False,
     speech=Speech(
         schema="main",
         real="DOUBLE",
         quotes=("`{}`",),
-        spelled=lambda name: (name, name.upper(), f"`{name}`", f"`{name.upper()}`"),
+        spelled=lambda name: (name, f"`{name}`"),  # the model's own server tells upper case apart
         folded=lambda name: name.strip("`").lower(),
         calm=_CALM,
         ordinary={"number": ("({number} * 2)", "-{number}"), "text": ("LEFT({text}, 2)",)},
         failing={
-            "number": ("EXP({number} * 100)", "({number} * 9223372036854775807)", "ABS({number} - 9223372036854775807 - {#})", "POW({number}, 400)"),
-            "text": ("CAST(EXP({number} * 100) AS CHAR)",),
+            # beyond a DOUBLE or a BIGINT at 31337, and small where it does not fail, so that a query around it fails on no permitted row either
+            "number": (
+                *("SIGN(EXP({number} / 40))", "SIGN({number} * 500000000000000)", "SIGN({number} + 9223372036854745000)", "SIGN(POW({number}, 69))"),
+                "CASE WHEN {text} <> {'} THEN SIGN(POW({number}, 69)) ELSE {#} END",
+            ),
+            "text": ("CAST(SIGN(EXP({number} / 40)) AS CHAR)", "LEFT({text}, SIGN(POW({number}, 69)))"),
         },
         aggregates={
             "number": ("COUNT(*)", "SUM({number})", "MAX({number})", "MIN({number})", "COUNT(DISTINCT {text})", "COUNT({number})"),
-            "text": ("MIN({text})", "MAX({text})", "GROUP_CONCAT({text} ORDER BY {text} DESC SEPARATOR ',')"),
+            "text": ("MIN({text})", "MAX({text})", "GROUP_CONCAT({text} ORDER BY {=} DESC SEPARATOR ',')"),
         },
         ranks=("ROW_NUMBER()", "NTILE(3)", "LAG({number})", "LEAD({number}, 2)", "FIRST_VALUE({number})", "LAST_VALUE({number})", "SUM({number})"),
         patterns=("{text} LIKE 'p\\_%'", "{number} IN ({#}, {n}, {n})", "{number} <=> {n}", "{text} = ANY (SELECT {'})"),
@@ -169,5 +173,7 @@ MARIADB: Final = Dialect(
         features=frozenset({"frames", "named windows", "recursive", "right join"}),
     ),
     new=_new,
+    alike=False,
+    unread=lambda sql: "(WITH " in sql,  # finds no CTE of the outermost WITH, and guards stand there
     respelled=_respelled,
 )

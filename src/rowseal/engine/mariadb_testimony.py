@@ -23,7 +23,8 @@ _Table: TypeAlias = tuple[str, str]  # database or "", table
 _WORD: Final = re.compile(r"`(?:[^`]|``)*`|'(?:[^'\\]|\\.|'')*'|[\w$]+|/\*.*?\*/|\s+|.", re.DOTALL)
 _EXPANDED: Final = re.compile(r'"expanded_query": "((?:[^"\\]|\\.)*)"', re.DOTALL)
 _JOINS: Final = frozenset({"join", "straight_join"})
-_ENDS: Final = frozenset({"where", "group", "having", "order", "limit", "union", "except", "intersect", "window", "procedure", "for", "select"})
+_ENDS: Final = frozenset({"where", "group", "having", "order", "limit", "union", "except", "intersect", "window", "procedure", "for", "select", "with"})
+_NOTHING: Final = "dual"  # no table; one of that name would stand in backticks, because it is a reserved word
 _OURS: Final = re.compile(r"__g[0-9]+(_[0-9]+)?|__u[0-9]+")
 
 
@@ -59,6 +60,8 @@ def tables(said: str) -> Iterator[_Table]:
             levels[-1] = level._replace(expects=True)
         elif level.expects and (word[0] == "`" or re.fullmatch(r"[\w$]+", word)):
             levels[-1] = level._replace(expects=False)
+            if word == _NOTHING:
+                continue
             name, schema = _bare(word), ""
             if at + 1 < len(words) and words[at] == ".":
                 schema, name = name, _bare(words[at + 1])
