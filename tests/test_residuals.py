@@ -31,10 +31,10 @@ def test_the_page_shows_what_the_measurement_writes(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(residuals, "OTHERS", (0, 200, 400))
     residuals.main(["--pairs", "20", "--write"])
     again = copy.read_text(encoding="utf-8").replace("with 400", "with 80,000")
-    assert len(_form(written)) == 15
+    assert len(_form(written)) == 13
     assert _form(again) == _form(written)
     assert re.sub(r"(?m)^\|.*$", "", again) == re.sub(r"(?m)^\|.*$", "", written)  # nothing but tables is written
-    assert capsys.readouterr().out.count("\n| ") == 14
+    assert capsys.readouterr().out.count("\n| ") == 12
 
 
 def test_welch_s_t_is_the_one_of_the_books() -> None:
