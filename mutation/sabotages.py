@@ -334,8 +334,8 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     Sabotage(
         "nesting is not bounded",
         "sql/bounds.py",
-        "if (\n            run > MAX_KEYWORD_RUN",
-        "if False and (\n            run > MAX_KEYWORD_RUN",
+        'raise QueryRefused("sql_too_complex", "the SQL nests too deeply", line=token.line, column=token.col)',
+        "continue",
         "minutes of the server's time for a line of text",
         ("test_admit.py::test_is_refused_with_its_code_and_a_cure", "test_admit.py::test_joins_are_counted_over_the_whole_query"),
     ),
