@@ -854,6 +854,8 @@ def test_an_array_that_is_compared_with_a_column_of_the_other_table_is_answered(
     """G1: `ANY (..)` stands beside a comparison only, and cannot be what a CASE computes."""
     numbers.holds("SELECT x.id FROM t AS x JOIN u AS y ON x.id = ANY (ARRAY[y.id, 1 / (x.i - 5)])")
     numbers.holds("SELECT x.id FROM t AS x JOIN u AS y ON x.n <> ALL (ARRAY[y.f])")
+    numbers.holds("SELECT x.id FROM t AS x WHERE 'none' <> ALL (ARRAY['EU', x.s])")
+    numbers.holds("SELECT x.id FROM t AS x WHERE 'none' <> ALL (ARRAY['EU', 'US'])")
 
 
 @pytest.mark.parametrize("inside", ["SELECT o.* FROM", "SELECT COUNT(o.*) FROM"])

@@ -238,6 +238,7 @@ class Exposure:
         """Keep the node, and all that is below it, from forbidden rows."""
         if (
             isinstance(node, _UNCOVERABLE)
+            or _is_quantifier(node)
             or isinstance(node.parent, _SPECIAL_PARENTS)
             or node.find(exp.Query) is not None
             or self.aggregates(node, windows=True)
@@ -303,6 +304,11 @@ class Exposure:
             elif not isinstance(node, exp.Query):
                 stack.extend(node.iter_expressions())
         return False
+
+
+def _is_quantifier(node: exp.Expr) -> bool:
+    """`ANY (..)` and `ALL (..)` stand beside a comparison only; the second of an array is a call to the parser."""
+    return isinstance(node, (exp.Any, exp.All)) or (isinstance(node, exp.Anonymous) and str(node.this).lower() in {"all", "any", "some"})
 
 
 def _compares_columns(node: exp.Expr) -> bool:
