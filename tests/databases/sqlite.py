@@ -140,7 +140,6 @@ SQLITE: Final = Dialect(
     catalog="sqlite_master",
     errors=(sqlite3.Error, OverflowError),
     plans=(False,),
-    exclusive=False,
     spied=True,
     speech=Speech(
         schema="main",

@@ -18,7 +18,6 @@ from sqlglot import exp
 
 from rowseal.sql import Form
 from rowseal.sql.admitted import AGGREGATES
-from rowseal.sql.barrier.duckdb import DuckDBJudge
 from rowseal.sql.barrier.exposure import Exposure
 from rowseal.sql.barrier.inert import PLAIN
 from rowseal.sql.barrier.mariadb import MariaDBJudge
@@ -40,12 +39,7 @@ class _Judge(Protocol):
     def infallible(self, node: exp.Expr) -> bool: ...
 
 
-_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {
-    "sqlite": SQLiteJudge,
-    "postgres": PostgresJudge,
-    "mariadb": MariaDBJudge,
-    "duckdb": DuckDBJudge,
-}
+_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge, "mariadb": MariaDBJudge}
 
 
 class Barrier(NamedTuple):
