@@ -178,9 +178,6 @@ def test_what_is_remembered_is_bounded() -> None:
     assert kept.get(6) is None, "more than a sixteenth of the whole"
     kept.put(2, "anew", 1)
     assert (kept.get(2), len(kept)) == ("anew", 3)
-    kept.forget(2)
-    kept.forget(2)
-    assert (kept.get(2), len(kept)) == (None, 2)
     light: Recent[int, str] = Recent(entries=100, weight=160)
     for number in range(40):
         light.put(number, "", 10)
@@ -198,8 +195,6 @@ def test_many_threads_may_use_one_memory() -> None:
             if found not in (None, number):
                 wrong.append(found)
             kept.put(number, number, 1 + number % 5)
-            if not step % 11:
-                kept.forget(number)
 
     threads = [threading.Thread(target=use, args=(start,)) for start in range(6)]
     for thread in threads:

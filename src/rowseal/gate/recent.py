@@ -49,11 +49,6 @@ class Recent(Generic[_Key, _Value]):
             while self._weight < 0 or self._entries < 0:
                 self._drop(next(iter(self._held)))
 
-    def forget(self, key: _Key) -> None:
-        """Let the value go, if there is one."""
-        with self._lock:
-            self._drop(key)
-
     def __len__(self) -> int:
         return len(self._held)
 
