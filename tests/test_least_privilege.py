@@ -141,7 +141,7 @@ def test_a_login_of_the_role_begins_read_only_and_bounded(stocked: servers.Datab
     settings = ("transaction_read_only", "statement_timeout", "lock_timeout", "row_security", "search_path")
     with psycopg.connect(libpq(url)) as connection:
         found = [connection.execute("SELECT current_setting(%s)", [setting]).fetchall()[0][0] for setting in settings]
-    assert found == ["on", "10s", "5s", "on", "public"]
+    assert found == ["on", "10s", "5s", "on", "public, pg_temp"]
 
 
 def test_what_the_file_no_longer_asks_for_is_taken_back(stocked: servers.Database, role: str, tmp_path: Path) -> None:

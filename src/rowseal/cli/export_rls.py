@@ -73,7 +73,7 @@ class _Writer:
         yield from (comment(f"NOT SAID: {each}") for each in self.unsaid)
         yield ""
         yield "BEGIN;"
-        yield "SET LOCAL search_path = pg_catalog;"
+        yield "SET LOCAL search_path = pg_catalog, pg_temp;"
         yield from policies
         yield ""
         yield "COMMIT;"

@@ -74,8 +74,8 @@ def _settings(found: Ground, schemas: list[str]) -> dict[str, str]:
         "lock_timeout": str(min(milliseconds, 5_000)),
         "idle_in_transaction_session_timeout": str(milliseconds + 60_000),
         "row_security": "on",
-        # pg_catalog comes first where it is not named; the schema is where the file's tables without one are looked for
-        "search_path": name(found.schema) if found.schema in schemas else "pg_catalog",
+        # pg_catalog comes first where it is not named, and pg_temp would too; the schema is where the file's tables without one are looked for
+        "search_path": f"{name(found.schema)}, pg_temp" if found.schema in schemas else "pg_catalog, pg_temp",
         "application_name": literal("rowseal"),
     }
 
