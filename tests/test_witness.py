@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -302,6 +303,45 @@ def test_what_raises_and_asks_nobody_is_noticed_however_its_column_is_written(di
     with pytest.raises(OurBug) as bug:
         attest(replace(given, body=given.body.replace("o.amount > 1", f"ABS({written}) > 1")), policy(dialect, TENANT_ONE))
     assert "does not ask whether the row is permitted" in bug.value.internal
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT o.id FROM orders AS o JOIN customers AS c ON c.id = o.customer_id WHERE amount > 1",
+        "SELECT o.id FROM orders AS o JOIN customers AS c ON c.id = o.customer_id AND amount > 1",
+        "SELECT amount FROM orders GROUP BY amount HAVING amount > 1",
+        "SELECT o.id FROM orders AS o WHERE EXISTS (SELECT 1 FROM customers AS c WHERE c.id = o.customer_id AND o.amount > 1)",
+        "SELECT o.id FROM orders AS o WHERE EXISTS (SELECT 1 FROM customers AS c WHERE amount > 1)",
+    ],
+)
+def test_what_raises_and_asks_nobody_is_noticed_wherever_a_planner_could_move_it(dialect: str, sql: str) -> None:
+    """G2: between several tables, before the grouping, and from within a sub-query."""
+    given = policy(dialect, TENANT_ONE)
+    written = draft(sql, given)
+    attest(written, given)
+    found = re.search(r"[\w.\"]*amount\"? > 1", written.body)
+    assert found is not None
+    with pytest.raises(OurBug) as bug:
+        attest(replace(written, body=written.body.replace(found[0], f"ABS({found[0].removesuffix(' > 1')}) > 1")), given)
+    assert "does not ask whether the row is permitted" in bug.value.internal
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT ABS(o.amount) AS a FROM orders AS o JOIN customers AS c ON c.id = o.customer_id",
+        "SELECT region, SUM(ABS(amount)) AS s FROM orders GROUP BY region HAVING SUM(ABS(amount)) > 1 AND ABS(SUM(amount)) > 1",
+        "SELECT SUM(amount) FILTER (WHERE ABS(amount) > 1) AS s FROM orders",
+    ],
+)
+def test_what_is_computed_after_the_conditions_asks_nobody(dialect: str, sql: str) -> None:
+    given = policy(dialect, TENANT_ONE)
+    written = draft(sql, given)
+    attest(written, given)
+    assert {guard.form for guard in written.guards} == {"plain"}
 
 
 def test_a_policy_of_another_bearer_is_noticed() -> None:

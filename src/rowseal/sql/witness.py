@@ -73,7 +73,7 @@ def prove(draft: Draft, policy: Policy) -> Plan:
         shapes.append(Shaped.of(rows))
         own |= {f"g{position}_{index}" for index in range(len(rows.values))}
         heads.append(guard.text.replace(NUMBER, str(position)))
-    used = _prove_rest(draft, open_)
+    used = _prove_rest(draft, policy, open_)
     if any(name in own or not re.match(r"p[0-9]*_", name) for name in used):
         fail("the bearer's part reads a guard's value")
     with_ = ", ".join((*heads, *draft.ctes))
@@ -143,7 +143,7 @@ class _Concerned(dict[type[exp.Expr], bool]):
 _CONCERNED: Final = _Concerned()
 
 
-def _prove_rest(draft: Draft, open_: Collection[int]) -> frozenset[str]:
+def _prove_rest(draft: Draft, policy: Policy, open_: Collection[int]) -> frozenset[str]:
     """The bearer's CTEs and body: they read guards and each other, nothing else. `open_` are the guards that drop rows and are not fenced.
 
     Returns the names of the binds in them.
@@ -178,7 +178,8 @@ def _prove_rest(draft: Draft, open_: Collection[int]) -> frozenset[str]:
     if any(uses != 1 for uses in guards.values()):
         fail("a guard is not used exactly once")
     prove_asking(nodes, frozenset(guard.number for guard in draft.guards if guard.form == "case"))
-    prove_barrier(nodes, frozenset(f"__g{number}" for number in open_), READINGS[draft.dialect].raising)
+    read = {f"__g{guard.number}": policy.catalog.datasets[guard.dataset] for guard in draft.guards}
+    prove_barrier(nodes, read, frozenset(f"__g{number}" for number in open_), READINGS[draft.dialect].raising)
     # The text means what was checked only if reading and writing it again gives the same text.
     if draft.dialect == "sqlite":
         _keep_column_lists(concerned)

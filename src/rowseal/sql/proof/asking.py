@@ -7,10 +7,11 @@ or ON, on a column of a guard that is not fenced, asks that guard first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlglot import exp
 
+from rowseal.catalog import Dataset
 from rowseal.catalog.names import ascii_lower
 from rowseal.sql import OK
 from rowseal.sql.proof.failing import fail
@@ -18,41 +19,60 @@ from rowseal.sql.proof.failing import fail
 __all__ = ["prove_asking", "prove_barrier"]
 
 
-def prove_barrier(nodes: Sequence[exp.Expr], open_: frozenset[str], raising: frozenset[type[exp.Expr]]) -> None:
-    """`open_` are the names of the guards that drop rows and are not fenced, `raising` the plainest of what raises on this database."""
+def prove_barrier(nodes: Sequence[exp.Expr], guards: Mapping[str, Dataset], open_: frozenset[str], raising: frozenset[type[exp.Expr]]) -> None:
+    """`guards` are all guards with what they read, `open_` those that drop rows and are not fenced; `raising` the plainest of what raises on this
+    database.
+    """
     for node in nodes if open_ else ():
-        if type(node) not in raising:
+        if type(node) not in raising or node.find(exp.AggFunc) is not None:
             continue
-        asked, select = _asked_before(node)
-        if select is None:
-            continue
-        tables = list(_read_by(select))
-        guarded = {table.alias: f"{OK}{table.name[3:]}" for table in tables if table.name in open_}
-        for column in node.find_all(exp.Column):
-            alias = _alias_of(column, tables)
-            if alias in guarded and guarded[alias] not in asked:
-                fail("what could raise does not ask whether the row is permitted")
+        asked, selects = _asked_before(node)
+        for column in node.find_all(exp.Column) if selects else ():
+            for name in _meant_by(column, selects, guards):
+                if name in open_ and f"{OK}{name[3:]}" not in asked:
+                    fail("what could raise does not ask whether the row is permitted")
 
 
-def _alias_of(column: exp.Column, tables: Sequence[exp.Table]) -> str:
-    """Of the table that the column names, in whatever case, or else of the only one there is; "" where it could be any."""
-    if not column.table:
-        return tables[0].alias if len(tables) == 1 else ""
-    aliases = [table.alias for table in tables]
-    return column.table if column.table in aliases else next((alias for alias in aliases if ascii_lower(alias) == ascii_lower(column.table)), "")
-
-
-def _asked_before(node: exp.Expr) -> tuple[set[str], exp.Select | None]:
-    """What is asked before the node is computed, and the SELECT in whose WHERE or ON it stands; None where it stands elsewhere."""
+def _asked_before(node: exp.Expr) -> tuple[set[str], list[exp.Select]]:
+    """What is asked before the node is computed, and the SELECTs in whose conditions it stands, the innermost first; none where it stands in
+    what is computed after conditions: a list, an aggregate.
+    """
     asked: set[str] = set()
+    selects: list[exp.Select] = []
     below, above = node, node.parent
-    while above is not None and not isinstance(above, (exp.Where, exp.Query)):
-        if isinstance(above, exp.Join):
-            return asked, above.find_ancestor(exp.Select) if above.args.get("on") is below else None
+    while above is not None and not isinstance(above, (exp.Select, exp.AggFunc)):
         if type(above) is exp.If and above.args.get("true") is below:
             asked.update(name.this for name in above.this.find_all(exp.Identifier) if name.this.startswith(OK))
+        whole = isinstance(above, (exp.Where, exp.Having)) and isinstance(above.parent, exp.Select)  # and not that of a FILTER
+        joined = isinstance(above, exp.Join) and above.args.get("on") is below
+        if (whole or joined) and (select := above.find_ancestor(exp.Select)) is not None:
+            selects.append(select)
+            above = select
         below, above = above, above.parent
-    return asked, above.parent if isinstance(above, exp.Where) and isinstance(above.parent, exp.Select) else None
+    return asked, selects
+
+
+def _meant_by(column: exp.Column, selects: Sequence[exp.Select], guards: Mapping[str, Dataset]) -> list[str]:
+    """The guards that the column may be of: by the name that stands before it, in whatever case, or by its own; nothing where it may be of
+    something else than a guard.
+    """
+    for select in selects:
+        tables = list(_read_by(select))
+        if column.table:
+            named = [table for table in tables if table.alias == column.table] or [
+                each for each in tables if ascii_lower(each.alias) == ascii_lower(column.table)
+            ]
+        else:
+            named = [table for table in tables if _hands_on(guards.get(table.name), column.name)]
+            if not named and not (len(tables) == _sources(select) and all(table.name in guards for table in tables)):
+                return []
+        if named:
+            return [table.name for table in named]
+    return []
+
+
+def _hands_on(dataset: Dataset | None, name: str) -> bool:
+    return dataset is not None and any(not field.hidden and ascii_lower(field.sql_name) == ascii_lower(name) for field in dataset.fields)
 
 
 def prove_asking(nodes: Sequence[exp.Expr], cased: frozenset[int]) -> None:
@@ -131,3 +151,8 @@ def _read_by(select: exp.Select) -> Iterator[exp.Table]:
             yield node
         if not isinstance(node, (exp.Select, exp.SetOperation)):
             waiting.extend(node.iter_expressions())
+
+
+def _sources(select: exp.Select) -> int:
+    """How many things stand in a FROM, one for each comma and JOIN; brackets around several count as one, and so as nothing that is known."""
+    return len(select.args.get("joins") or ()) + (select.args.get("from_") is not None)
