@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import Any, Final
 
 import rowseal
-from rowseal import Access, DashboardAccess, Gate, GateMiddleware, Result, Rewrite, SecuredQuery, Signer, access_of, app, errors
+from rowseal import Access, DashboardAccess, Gate, GateMiddleware, Presented, Result, Rewrite, SecuredQuery, Signer, access_of, app, errors
 from rowseal.claims import KeyFacts
 from rowseal.engine import seal, to_json
 from rowseal.gate import VisibleDataset
@@ -53,6 +53,7 @@ ENTRIES: Final = {
         Entry(Result, "rowseal", "`Access.execute`"),
         Entry(Grant, "rowseal.grants", "`Access.grant`"),
         Entry(KeyFacts, "rowseal.claims", "`Grant.key`"),
+        Entry(Presented, "rowseal"),
         Entry(VisibleDataset, "rowseal.gate", "`Access.datasets`"),
     ),
     "In an ASGI app": (

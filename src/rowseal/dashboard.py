@@ -12,8 +12,10 @@ from typing import Final
 
 from rowseal import decisions
 from rowseal.claims import Claims
+from rowseal.dpop import Seen
 from rowseal.errors import TokenRefused
 from rowseal.grants import DashboardGrant, read_dashboard_grant
+from rowseal.holder import Holder, Presented, read_holder, require
 from rowseal.tokens import Verifier
 
 __all__ = ["DashboardAccess", "verify_dashboard"]
@@ -65,12 +67,13 @@ class DashboardAccess(DashboardGrant):
         self._judge()
 
 
-def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Callable[[], float]) -> DashboardAccess:
+def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Callable[[], float], presented: Presented | None, seen: Seen) -> DashboardAccess:
     """Prove who the bearer is, and write the decision. `current` gives the verifier of the configuration that holds now. Raises TokenRefused."""
     trail = decisions.trail()
     try:
         with trail.stage("verify"):
-            access = _verified(token, current, clock)
+            access, holder = _verified(token, current, clock)
+            require(holder, presented, token=token, now=clock(), seen=seen)
     except TokenRefused as refusal:
         trail.refuse(refusal.code, refusal.status, refusal)
         raise
@@ -78,14 +81,15 @@ def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Call
     return access
 
 
-def _verified(token: str, current: Callable[[], Verifier], clock: Callable[[], float]) -> DashboardAccess:
+def _verified(token: str, current: Callable[[], Verifier], clock: Callable[[], float]) -> tuple[DashboardAccess, Holder]:
     if not token:
         raise TokenRefused("token_missing", "there is no dashboard access token", hint=f"send the `{_MEMBER}`")
     verifier = current()
     try:
         claims = verifier.verify(token, now=clock(), member=_MEMBER)
-        grant = read_dashboard_grant(claims, verifier.rules_of(claims))
-        return DashboardAccess._sealed(_SEAL, grant, partial(_judge, claims, verifier, current, clock))
+        rules = verifier.rules_of(claims)
+        grant, holder = read_dashboard_grant(claims, rules), read_holder(claims.content, rules)
+        return DashboardAccess._sealed(_SEAL, grant, partial(_judge, claims, verifier, current, clock)), holder
     except TokenRefused as refusal:
         if refusal.code != "token_kind":
             raise
@@ -99,4 +103,6 @@ def _judge(claims: Claims, verified_by: Verifier, current: Callable[[], Verifier
         raise TokenRefused("token_expired")
     if verifier is not verified_by:
         judged = verifier.judge(claims, now=now)
-        read_dashboard_grant(judged, verifier.rules_of(judged))
+        rules = verifier.rules_of(judged)
+        read_dashboard_grant(judged, rules)
+        read_holder(judged.content, rules)

@@ -92,6 +92,17 @@ CODES: Final[dict[str, Code]] = {
         "issuer, audience or project of the token are not the configured ones",
         "sign as `iss`, `aud` or `projectId` what datasets.yaml demands by `issuer`, `audience` or `project_id`",
     ),
+    "binding_required": Code(
+        401, "the token is bound to no holder, and this server demands that it is", "sign `allowedOrigins` or `cnf`, whichever datasets.yaml demands"
+    ),
+    "origin_refused": Code(
+        401, "the token is for web pages of other origins", "ask from a page of an origin in the token's `allowedOrigins`, or sign the page's origin there"
+    ),
+    "proof_required": Code(
+        401, "the token is bound to a key, and came without a proof of holding it", "send `Authorization: DPoP <token>` with a `DPoP` header (RFC 9449)"
+    ),
+    "proof_refused": Code(401, "the DPoP proof does not prove that the token's holder sent this request", "make a proof for each request as RFC 9449 says"),
+    "proof_replayed": Code(401, "the DPoP proof was used before", "make a proof for each request, with a `jti` of its own"),
     "filters_malformed": Code(
         401, "the token's secure filters do not follow the grammar", "write a list of AND-groups of {field, op, value}; see docs/reference/operators.md"
     ),

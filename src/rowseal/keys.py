@@ -72,6 +72,8 @@ class TokenRules:
     issuer: str | None = None
     audience: str | None = None
     project_id: str | None = None
+    origin_required: bool = False
+    dpop_required: bool = False
 
 
 def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[PublicKey, ...]:

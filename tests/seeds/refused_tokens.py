@@ -14,6 +14,8 @@ import jwt
 from asgi import Answer, ask
 from cures import Action, Refusal
 from place import OWN, Place, key, public_pem
+from proofs import bound, proof
+from rowseal import Presented
 
 __all__ = ["TOKENS"]
 
@@ -70,6 +72,42 @@ def documented(place: Place) -> Any:
     return place.gate().verify(jwt.encode(claims, key("shop"), algorithm="ES256"))
 
 
+def presented(how: Presented, change: Any = None, **claims: Any) -> Action:
+    """Verify a token of these claims that came so."""
+    return lambda place: place.gate(change).verify(place.sign(**claims), presented=how)
+
+
+def proven(change: Any = None, *, by: str = "holder", **claims: Any) -> Action:
+    """The same with a DPoP proof."""
+
+    def act(place: Place) -> Any:
+        token = place.sign(**claims)
+        return place.gate(change).verify(token, presented=Presented(proof=proof(token, by=by), method="POST", urls=("https://data.example/query",)))
+
+    return act
+
+
+def bearer_of(token: str) -> list[tuple[str, str]]:
+    return [("Authorization", f"Bearer {token}")]
+
+
+def with_proof(place: Place) -> Answer:
+    token = place.sign(cnf=bound())
+    return asked(place, headers=[("Authorization", f"DPoP {token}"), ("DPoP", proof(token))], public_urls=["https://data.example"])
+
+
+def twice(place: Place, **over: Any) -> Any:
+    """Two requests, each with a proof that is made for it."""
+    gate, token = place.gate(), place.sign(cnf=bound())
+    now = int(time.time())
+    for _ in range(2):
+        how = Presented(proof=proof(token, iat=now, **over), method="POST", urls=("https://data.example/query",))
+        access = gate.verify(token, presented=how)
+    return access
+
+
+PAGE: Final = "https://app.example"
+PROVE: Final = "make a proof for each request as RFC 9449 says"
 SEND_BEARER: Final = "send it as `Authorization: Bearer <token>`"
 LONG: Final = {"orders": [[{"field": "user_id", "op": "is_one_of", "value": list(range(5000))}]]}
 KIND: Final = "send the `dataAccessToken`"
@@ -270,6 +308,54 @@ TOKENS: Final = (
             "set `audience`": verified(tokens(audience="rowseal"), aud="rowseal"),
             "sign without `aud`; a login's id token is no data access token": verified(),
         },
+    ),
+    Refusal(
+        "claim_invalid",
+        "write each origin as `https://app.example.com`: lower case, no path, no port that its scheme implies",
+        presented(Presented(origin=PAGE), allowedOrigins=[f"{PAGE}/"]),
+        {
+            "write each origin as `https://app.example.com`: lower case, no path, no port that its scheme implies": presented(
+                Presented(origin=PAGE), allowedOrigins=[PAGE]
+            )
+        },
+    ),
+    Refusal(
+        "claim_invalid",
+        "sign `cnf` as an object of `jkt`, an RFC 7638 thumbprint (SHA-256)",
+        verified(cnf={"x5t#S256": bound()["jkt"]}),
+        {"sign `cnf` as an object of `jkt`, an RFC 7638 thumbprint (SHA-256)": proven(cnf=bound())},
+    ),
+    Refusal(
+        "binding_required",
+        "sign `allowedOrigins` or `cnf`, whichever datasets.yaml demands",
+        verified(tokens(origin="required")),
+        {
+            "sign `allowedOrigins`": presented(Presented(origin=PAGE), tokens(origin="required"), allowedOrigins=[PAGE]),
+            "`cnf`, whichever datasets.yaml demands": proven(tokens(dpop="required"), cnf=bound()),
+        },
+    ),
+    Refusal(
+        "origin_refused",
+        "ask from a page of an origin in the token's `allowedOrigins`, or sign the page's origin there",
+        presented(Presented(origin="https://other.example"), allowedOrigins=[PAGE]),
+        {
+            "ask from a page of an origin in the token's `allowedOrigins`": presented(Presented(origin=PAGE), allowedOrigins=[PAGE]),
+            "sign the page's origin there": presented(Presented(origin="https://other.example"), allowedOrigins=[PAGE, "https://other.example"]),
+        },
+    ),
+    Refusal(
+        "proof_required",
+        "send `Authorization: DPoP <token>` with a `DPoP` header (RFC 9449)",
+        lambda place: asked(place, headers=bearer_of(place.sign(cnf=bound()))),
+        {"send `Authorization: DPoP <token>` with a `DPoP` header (RFC 9449)": with_proof},
+    ),
+    Refusal("proof_refused", PROVE, proven(by="thief", cnf=bound()), {PROVE: proven(cnf=bound())}),
+    Refusal("proof_refused", SEND_BEARER, proven(), {SEND_BEARER: lambda place: asked(place, headers=bearer_of(place.sign()))}),
+    Refusal(
+        "proof_replayed",
+        "make a proof for each request, with a `jti` of its own",
+        lambda place: twice(place, jti="one"),
+        {"make a proof for each request, with a `jti` of its own": twice},
     ),
     Refusal(
         "filters_malformed",

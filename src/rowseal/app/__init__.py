@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -27,6 +27,7 @@ from rowseal import decisions
 from rowseal.app.openapi import DATASETS, EXPLAIN, HEALTH, OPENAPI, QUERY, READY, document
 from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate, VisibleDataset
+from rowseal.http.holder import check_urls
 from rowseal.http.middleware import GateMiddleware
 from rowseal.http.rewrite import Ask, Rewrite
 from rowseal.http.transport import problem
@@ -41,8 +42,11 @@ _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _T = TypeVar("_T")
 
 
-def create_app(gate: Gate, *, development: bool = False) -> Starlette:
-    """The gateway as an ASGI application. `development`: whether tokens of keys with `development: true` are taken."""
+def create_app(gate: Gate, *, development: bool = False, public_urls: Sequence[str] = ()) -> Starlette:
+    """The gateway as an ASGI application. `development`: whether tokens of keys with `development: true` are taken.
+
+    `public_urls`: the addresses under which clients reach it, which DPoP proofs are held against. Raises ValueError for what is no address.
+    """
     gateway = _Gateway(gate, development)
     routes = [
         _route(QUERY, "POST", gateway.query),
@@ -54,7 +58,7 @@ def create_app(gate: Gate, *, development: bool = False) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(GateMiddleware, gate=gate, open_paths=[HEALTH, READY, OPENAPI])],
+        middleware=[Middleware(GateMiddleware, gate=gate, open_paths=[HEALTH, READY, OPENAPI], public_urls=check_urls(public_urls))],
         exception_handlers={404: _unknown_path, 405: _unknown_method},
     )
     app.router.redirect_slashes = False

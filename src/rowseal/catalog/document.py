@@ -85,6 +85,10 @@ class TokensEntry(_Entry):
     """Demanded as `aud` where it is written."""
     project_id: Text | None = None
     """Demanded as `projectId` where it is written."""
+    origin: Literal["optional", "required"] = "optional"
+    """`required`: tokens must name the web pages that may use them, as `allowedOrigins`. Where a token names some, that always holds."""
+    dpop: Literal["optional", "required"] = "optional"
+    """`required`: tokens must be bound to a key, as `cnf` (RFC 9449). Where a token is, its proofs are always asked for."""
 
 
 class FieldEntry(_Entry):

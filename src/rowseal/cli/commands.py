@@ -242,6 +242,12 @@ COMMANDS: Final = (
             _option("--port", about="the port, 0 for any that is free (default: 8000)", metavar="PORT", type=int, default=8000),
             _option("--reload", about="load the configuration again when it or a key file changes", action="store_true"),
             _option("--development", about="take tokens of keys with `development: true` on other addresses than this machine's own", action="store_true"),
+            _option(
+                "--public-url",
+                about="an address of this server as its clients write it, for DPoP proofs; may stand several times (default: where it listens)",
+                metavar="URL",
+                action="append",
+            ),
         ),
     ),
 )

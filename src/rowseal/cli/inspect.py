@@ -18,6 +18,7 @@ from rowseal.configuration import Configuration, load
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import Operator
 from rowseal.grants import DashboardGrant, Grant, read_dashboard_grant, read_grant
+from rowseal.holder import read_holder
 from rowseal.keys import PublicKey, TokenRules, thumbprint
 from rowseal.policy import AllOf, AnyOf, Policy, Predicate, Through
 from rowseal.tokens import HEADER_DEPTH, PAYLOAD_DEPTH, Verifier
@@ -79,6 +80,7 @@ def _read(token: str, now: float) -> Report:
         verified = verifier.verify(signed_again, now=0)
         report.expires_at = verified.expires_at
         report.grant = _grant(verified, rules)
+        read_holder(verified.content, rules)
         if isinstance(report.grant, DashboardGrant):
             report.kind = "dashboard access token"
         verifier.verify(signed_again, now=now)
@@ -127,7 +129,9 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
     verifier = Verifier(configuration.token_rules, token_bytes=configuration.limits.body_token_bytes)
     try:
         claims = verifier.verify(token, now=now)
-        grant = _grant(claims, verifier.rules_of(claims))
+        rules = verifier.rules_of(claims)
+        grant = _grant(claims, rules)
+        read_holder(claims.content, rules)
     except TokenRefused as refusal:
         report.refusal = refusal
         return

@@ -20,6 +20,7 @@ from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import files
 from rowseal.errors import Misconfigured
 from rowseal.gate import Gate
+from rowseal.http.holder import check_urls
 from rowseal.http.transport import without_tokens
 
 __all__ = ["Reloader", "seen", "serve"]
@@ -44,11 +45,25 @@ def serve(options: Options, terminal: Terminal) -> int:
             _refuse_development(gate, host, allowed=development)
             reloader = Reloader(gate, path, terminal, loaded=loaded if options.reload else None, development=development)
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            run(gate, listener, development=development, reloader=reloader, started=lambda: _announce(gate, path, address, terminal, watch=options.reload))
+            run(
+                gate,
+                listener,
+                development=development,
+                public_urls=_public_urls(options, address),
+                reloader=reloader,
+                started=lambda: _announce(gate, path, address, terminal, watch=options.reload),
+            )
         finally:
             gate.close()
     terminal.note("rowseal has ended")
     return OK
+
+
+def _public_urls(options: Options, address: str) -> tuple[str, ...]:
+    try:
+        return check_urls(options.public_url or (address,))
+    except ValueError as error:
+        raise Failed(f"`--public-url`: {error}") from None
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,10 +24,10 @@ _OTHER_HEADERS_BYTES = 65_536
 _SWITCH_SECONDS = 0.001
 
 
-def run(gate: Gate, listener: socket.socket, *, development: bool, reloader: Reloader, started: Callable[[], None]) -> None:
+def run(gate: Gate, listener: socket.socket, *, development: bool, public_urls: Sequence[str], reloader: Reloader, started: Callable[[], None]) -> None:
     """Answer on the socket until SIGINT or SIGTERM, then end what runs: within its own deadline, or a second signal's."""
     config = uvicorn.Config(
-        create_app(gate, development=development),
+        create_app(gate, development=development, public_urls=public_urls),
         log_config=None,
         lifespan="off",
         ws="none",

@@ -16,6 +16,7 @@ from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import Configuration, load
 from rowseal.grants import read_grant
+from rowseal.holder import read_holder
 from rowseal.keys import read_public_keys, thumbprint
 from rowseal.private_keys import PrivateKey, read_private_key
 from rowseal.signing import Signer
@@ -137,7 +138,9 @@ def _require_accepted(token: str, configuration: Configuration, terminal: Termin
     """The key that verifies the token. Raises TokenRefused where this configuration would: a token that nobody takes is not printed."""
     verifier = Verifier(configuration.token_rules, token_bytes=configuration.limits.body_token_bytes)
     claims = verifier.verify(token, now=terminal.clock())
-    return read_grant(claims, verifier.rules_of(claims)).key
+    rules = verifier.rules_of(claims)
+    read_holder(claims.content, rules)
+    return read_grant(claims, rules).key
 
 
 def _private_key(path: str, terminal: Terminal) -> str:

@@ -170,7 +170,18 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
 
 
 def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | None) -> TokenRules:
-    return TokenRules(entry.profile, keys, entry.max_lifetime, entry.leeway, entry.flat_filters, entry.issuer, entry.audience, project_id)
+    return TokenRules(
+        entry.profile,
+        keys,
+        entry.max_lifetime,
+        entry.leeway,
+        entry.flat_filters,
+        entry.issuer,
+        entry.audience,
+        project_id,
+        origin_required=entry.origin == "required",
+        dpop_required=entry.dpop == "required",
+    )
 
 
 def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey, ...]:

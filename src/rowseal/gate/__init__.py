@@ -18,10 +18,12 @@ from rowseal.catalog import Catalog, Limits
 from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
+from rowseal.dpop import Seen
 from rowseal.errors import EngineFailed
 from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
+from rowseal.holder import Presented, require
 from rowseal.keys import PublicKey
 
 __all__ = ["Access", "Gate", "VisibleDataset"]
@@ -49,6 +51,7 @@ class Gate:
         self._reloading = threading.Lock()
         self._swapping = threading.Lock()
         self._closed = False
+        self._proofs = Seen()  # the gate's and not the state's: a reload makes no proof fresh again
         # INVARIANT: all that a reload changes hangs on this one name, and changes in one assignment.
         self._state = State.open(configuration, epoch=1)
 
@@ -102,10 +105,11 @@ class Gate:
                 raise RuntimeError("the gate is closed")
         _log.info("the configuration was loaded again: epoch %d", fresh.epoch)
 
-    def verify(self, token: str, *, from_body: bool = False) -> Access:
+    def verify(self, token: str, *, from_body: bool = False, presented: Presented | None = None) -> Access:
         """Prove who the bearer is. Raises TokenRefused, and nothing else.
 
         `from_body`: the token came in a body, where it may have `limits.body_token_bytes` instead of `limits.token_bytes`.
+        `presented`: how it came. A token that is bound to its holder (`allowedOrigins`, `cnf`) is refused without it.
         """
         state, now = self._state, self.clock()
         verifier = state.body_verifier if from_body else state.verifier
@@ -119,11 +123,16 @@ class Gate:
             claims = verifier.verify(token, now=now)
             known = _Verified(claims, judged(state, claims), now)
             state.verified.put(key, known, len(token))
+        # INVARIANT: who presents the token is never remembered with it.
+        require(known.judged.holder, presented, token=token, now=now, seen=self._proofs)
         return Access._sealed(_SEAL, self, known.claims, known.judged)
 
-    def verify_dashboard(self, token: str) -> DashboardAccess:
-        """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else."""
-        return verify_dashboard(token, lambda: self._state.verifier, clock=self.clock)
+    def verify_dashboard(self, token: str, *, presented: Presented | None = None) -> DashboardAccess:
+        """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else.
+
+        `presented`: as for `verify`.
+        """
+        return verify_dashboard(token, lambda: self._state.verifier, clock=self.clock, presented=presented, seen=self._proofs)
 
     def reachable(self) -> bool:
         """Whether every database answers now. Blocks, for as long as connecting may take."""

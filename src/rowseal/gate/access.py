@@ -25,6 +25,7 @@ from rowseal.gate import routing
 from rowseal.gate.state import State
 from rowseal.gate.workers import stoppable, turn
 from rowseal.grants import Grant, read_grant
+from rowseal.holder import Holder, read_holder
 from rowseal.policy import Policy
 from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
@@ -48,14 +49,16 @@ class Judged:
 
     epoch: int
     grant: Grant
+    holder: Holder
     policies: Mapping[str, Policy]  # by connection
     reached: tuple[str, ...]  # the connections that its queries may be for
 
 
 def judged(state: State, claims: Claims) -> Judged:
     """Read the grant and apply it to every connection. Raises TokenRefused."""
-    grant = read_grant(claims, state.verifier.rules_of(claims))
-    return Judged(state.epoch, grant, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
+    rules = state.verifier.rules_of(claims)
+    grant, holder = read_grant(claims, rules), read_holder(claims.content, rules)
+    return Judged(state.epoch, grant, holder, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
 
 
 class Access:

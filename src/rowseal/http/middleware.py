@@ -19,7 +19,9 @@ from rowseal import decisions
 from rowseal.catalog.connections import Place, place
 from rowseal.errors import EngineFailed, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate
+from rowseal.holder import Presented
 from rowseal.http import bodies
+from rowseal.http.holder import check_urls, presented
 from rowseal.http.reply import Reply, where
 from rowseal.http.rewrite import EngineReply, Rewrite, check_request, engine_headers
 from rowseal.http.transport import OpenPaths, header_tokens, one_token, problem, route_path, split_body, split_headers, split_query
@@ -60,6 +62,8 @@ class GateMiddleware:
     - `aware_paths`: paths whose handlers ask `request.state.rowseal`. Without `rewrite` all are; with it only those named here, because
       an app that runs what is posted may do so in more than one place. All others answer 404.
     - `server_timing`: whether answers tell how long each stage took (`Server-Timing`).
+    - `public_urls`: the addresses under which clients reach this app, such as `https://data.example.com`. DPoP proofs are held against them;
+      without any, none is taken.
 
     Raises ValueError when one of the paths cannot be opened safely, or is rewritten and something else too.
     """
@@ -77,6 +81,7 @@ class GateMiddleware:
         rewrite: Sequence[Rewrite] = (),
         aware_paths: Sequence[str] = (),
         server_timing: bool = False,
+        public_urls: Sequence[str] = (),
     ) -> None:
         self.app = app
         self._gate = gate
@@ -96,6 +101,7 @@ class GateMiddleware:
         if aware_paths and not rewrite:
             raise ValueError("aware_paths: without `rewrite` every path is aware; leave it out")
         self._server_timing = server_timing
+        self._public_urls = check_urls(public_urls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection. Keeps nothing of it on `self`."""
@@ -159,7 +165,7 @@ class GateMiddleware:
         found = header_tokens(headers, auth_header=self._auth_header)
         access = None
         if found or not takes_body:
-            access = self._verify(one_token(found, in_query=in_query), reply)
+            access = self._verify(one_token(found, in_query=in_query), reply, self._presented(scope, headers))
         if rewrite is not None:
             check_request(scope["method"], scope["query_string"], headers)
         length = bodies.announced(headers, limit)
@@ -169,7 +175,7 @@ class GateMiddleware:
             if takes_body:
                 body, in_body = split_body(body)
                 token = one_token(found + in_body, in_query=in_query)
-                access = access or self._verify(token, reply, from_body=True)
+                access = access or self._verify(token, reply, self._presented(scope, headers), from_body=True)
             if rewrite is not None:
                 body = await self._secured(rewrite, access, body)
                 headers = engine_headers(headers, body)
@@ -199,10 +205,13 @@ class GateMiddleware:
             raise EngineFailed("database_unavailable")
         return rewrite.body(ask, query)
 
-    def _verify(self, token: str, reply: Reply, *, from_body: bool = False) -> Access:
+    def _presented(self, scope: Scope, headers: Sequence[tuple[bytes, bytes]]) -> Presented | None:
+        return presented(headers, method=scope["method"], path=scope["path"], raw_path=scope.get("raw_path"), public_urls=self._public_urls)
+
+    def _verify(self, token: str, reply: Reply, presented: Presented | None, *, from_body: bool = False) -> Access:
         # Inline: a signature takes less than handing it to a thread would.
         with decisions.trail().stage("verify"):
-            access = self._gate.verify(token, from_body=from_body)
+            access = self._gate.verify(token, from_body=from_body, presented=presented)
         reply.bearer = access.grant.digest[:12], access.grant.key.id
         return access
 

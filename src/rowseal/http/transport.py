@@ -1,6 +1,6 @@
 """What HTTP carries for us: where a token may stand in a request, and how a refusal looks in a response. Pure functions, no I/O.
 
-Sources: RFC 9110 (header fields), RFC 6750 (bearer tokens), RFC 9457 (problem details).
+Sources: RFC 9110 (header fields), RFC 6750 (bearer tokens), RFC 9449 (DPoP), RFC 9457 (problem details).
 """
 
 from __future__ import annotations
@@ -12,10 +12,23 @@ from http import HTTPStatus
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from rowseal.dpop import ALGORITHMS
 from rowseal.errors import CODES, QueryRefused, Refused, TokenRefused
 from rowseal.strict import Malformed, json_object, json_text
 
-__all__ = ["BODY_FIELDS", "OpenPaths", "header_tokens", "one_token", "problem", "route_path", "split_body", "split_headers", "split_query", "without_tokens"]
+__all__ = [
+    "BODY_FIELDS",
+    "Headers",
+    "OpenPaths",
+    "header_tokens",
+    "one_token",
+    "problem",
+    "route_path",
+    "split_body",
+    "split_headers",
+    "split_query",
+    "without_tokens",
+]
 
 Headers: TypeAlias = "Sequence[tuple[bytes, bytes]]"
 
@@ -23,7 +36,9 @@ Headers: TypeAlias = "Sequence[tuple[bytes, bytes]]"
 BODY_FIELDS: Final = ("identityConfigIntegritySignature", "integritySignature")
 BODY_DEPTH: Final = 64  # levels of nesting in such a body
 
-_BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)  # the scheme as a whole word
+_SCHEME = re.compile(rb"(?:bearer|dpop)(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)  # as a whole word
+# RFC 9449 section 7.1
+_PROOF_CODES: Final = {"proof_required": "invalid_token", "proof_refused": "invalid_dpop_proof", "proof_replayed": "invalid_dpop_proof"}
 _VALUE = re.compile(rb"[\x21-\x7e]+")
 # base64url of `{"...` begins so; only where a run of its letters begins, or a percent-escape ends, so that nothing is looked at twice
 _JWS = re.compile(rb"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2}))ey[\w-]{8,}\.[\w-]*\.[\w-]*")
@@ -31,16 +46,16 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_~@.-]+")
 
 
 def header_tokens(headers: Headers, *, auth_header: bool) -> list[str]:
-    """Every token that the headers hold: `Authorization: Bearer <token>`, and `Auth: <token>` when `auth_header`.
+    """Every token that the headers hold: `Authorization: Bearer <token>` (or `DPoP`), and `Auth: <token>` when `auth_header`.
 
-    Another scheme than Bearer is no token. Raises TokenRefused: `token_ambiguous` for a repeated header, `token_malformed` for anything
+    Another scheme is no token. Raises TokenRefused: `token_ambiguous` for a repeated header, `token_malformed` for anything
     but one space and one run of visible ASCII after the scheme.
     """
     found = []
     for value in _values(headers, b"authorization"):
-        if scheme := _BEARER.match(value):
+        if scheme := _SCHEME.match(value):
             if value[scheme.end() : scheme.end() + 1] != b" ":
-                raise TokenRefused("token_malformed", "the `Authorization` header is not `Bearer`, one space and a token")
+                raise TokenRefused("token_malformed", "the `Authorization` header is not `Bearer` or `DPoP`, one space and a token")
             found.append(_visible(value[scheme.end() + 1 :], "Authorization"))
     if auth_header:
         found += (_visible(value, "Auth") for value in _values(headers, b"auth"))
@@ -58,8 +73,8 @@ def one_token(found: Iterable[str], *, in_query: bool) -> str:
 
 
 def split_headers(headers: Headers, *, auth_header: bool) -> list[tuple[bytes, bytes]]:
-    """The headers without those that carried a token."""
-    dropped = {b"authorization", b"auth"} if auth_header else {b"authorization"}
+    """The headers without those that carried a token or its proof."""
+    dropped = {b"authorization", b"dpop", b"auth"} if auth_header else {b"authorization", b"dpop"}
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
 
@@ -198,9 +213,12 @@ def _challenge(refusal: Refused) -> bytes | None:
     """`WWW-Authenticate` (RFC 6750, 3): no error when no token came, and never a character that could end the quoted text."""
     if refusal.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return None
-    challenge = b'Bearer realm="rowseal"'  # the scheme must be followed by a parameter
+    of_proof = refusal.code in _PROOF_CODES
+    challenge = b'DPoP realm="rowseal"' if of_proof else b'Bearer realm="rowseal"'  # the scheme must be followed by a parameter
     if refusal.code == "token_missing":
         return challenge
     error = "invalid_token" if refusal.status == HTTPStatus.UNAUTHORIZED else "insufficient_scope"
     described = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in refusal.detail[:200])
+    if of_proof:
+        error, described = _PROOF_CODES[refusal.code], f'{described}", algs="{" ".join(ALGORITHMS)}'
     return challenge + f', error="{error}", error_description="{described}"'.encode("ascii")
