@@ -288,6 +288,11 @@ def test_access_tokens_prints_two_tokens_that_the_gate_takes(place: Path) -> Non
 
 
 def test_the_vendor_s_own_command_line_works_and_warns_of_full_read_access(place: Path) -> None:
+    bound = run(
+        "access-tokens", "-p", "p", "-u", "u", "--subject", "s", "--allowed-origins", "https://a.example,https://b.example", "--dpop-thumbprint", "A" * 43
+    )
+    claims = json.loads(base64.urlsafe_b64decode(json.loads(bound.out)["dataAccessToken"].split(".")[1] + "=="))
+    assert (claims["sub"], claims["allowedOrigins"], claims["cnf"]) == ("s", ["https://a.example", "https://b.example"], {"jkt": "A" * 43})
     ran = run("access-tokens", "-o", "org", "-d", "dsh", "-u", "u", "-t", "standard", "-pk", "vizzly-private.pem")
     assert (ran.status, list(ran.json)) == (0, ["dashboardAccessToken", "dataAccessToken"])
     assert "full read access" in ran.err

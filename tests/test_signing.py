@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
+import math
+import re
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -23,6 +26,7 @@ from rowseal.grants import Grant, read_grant
 from rowseal.keys import KeyRefused, TokenRules, read_public_keys, thumbprint
 from rowseal.signing import Signer, SigningRefused
 from rowseal.tokens import Verifier
+from signing_cases import BASE, REFUSED, SECRETS, SIGNED, TENANT
 
 NOW = 1_800_000_000.25
 ENCODING, PKCS8, TRADITIONAL = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
@@ -254,8 +258,14 @@ class TestFilters:
             {"secure_filters": None},
             {"secure_filters": []},
             {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": float("nan")}]]}},
-            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": Decimal("1.5")}]]}},
-            {"secure_filters": {"orders": [[{"field": "a", "op": ">", "value": datetime(2024, 1, 1, tzinfo=UTC)}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": Decimal("NaN")}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": Decimal("-Infinity")}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": Decimal("1E+400")}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": 10**81}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": ">", "value": datetime(2024, 1, 1)}]]}},  # noqa: DTZ001
+            {"secure_filters": {"orders": [[{"field": "a", "op": ">", "value": time(12, 0, tzinfo=UTC)}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": ">", "value": UUID(int=7)}]]}},
+            {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": b"x"}]]}},
             {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": "\ud800"}]]}},
             {"secure_filters": {"orders": [[{"field": "a", "op": "=", "value": "\0"}]]}},
             {"secure_filters": {"orders": [[{"field": "a", "op": "is_one_of", "value": {1, 2}}]]}},
@@ -273,11 +283,31 @@ class TestFilters:
         with pytest.raises(SigningRefused):
             sign(**over)
 
+    def test_a_number_that_python_itself_will_not_write_is_refused(self) -> None:
+        with pytest.raises(SigningRefused, match="more digits"):
+            sign(parameters={"n": 10**5000})
+
     def test_a_circle_is_refused(self) -> None:
         circle: dict[str, Any] = {}
         circle["again"] = circle
         with pytest.raises(SigningRefused):
             sign(parameters=circle)
+
+    @pytest.mark.parametrize(
+        ("given", "signed"),
+        [
+            (datetime(2024, 1, 31, 12, 0, tzinfo=UTC), "2024-01-31T12:00:00.000Z"),
+            (datetime(2024, 1, 31, 12, 0, 0, 500, tzinfo=UTC), "2024-01-31T12:00:00.000500Z"),
+            (datetime(2024, 1, 31, 12, 0, tzinfo=timezone(timedelta(hours=1))), "2024-01-31T11:00:00.000Z"),
+            (date(2024, 1, 31), "2024-01-31"),
+            (Decimal("1.10"), Decimal("1.10")),
+            (2**255, 2**255),
+        ],
+        ids=repr,
+    )
+    def test_dates_and_exact_numbers_are_signed_as_they_are(self, given: Any, signed: Any) -> None:
+        filters = {"orders": [[{"field": "a", "op": ">", "value": given}]]}
+        assert read(sign(secure_filters=filters)["dataAccessToken"]).filters == {"orders": ((Filter("a", Operator.GT, signed),),)}
 
     def test_tuples_and_the_operator_enum_are_as_good_as_lists_and_text(self) -> None:
         filters = {"orders": (({"field": "tenant", "op": Operator.IS_ONE_OF, "value": (1, 2)},),)}
@@ -301,6 +331,75 @@ class TestFilters:
         assert parameters["text"] == text
         assert parameters["integer"] == integer
         assert float(parameters["real"]) == real
+
+
+NAMES: Final = {name: re.sub("([A-Z])", r"_\1", name).lower() for cases in (SIGNED, REFUSED) for case in cases.values() for name in (*BASE, *case)}
+
+
+def in_python(over: dict[str, Any]) -> dict[str, Any]:
+    """The vendor's names as Python spells them; None leaves out what may be left out, and is null elsewhere."""
+    given = BASE | over
+    return {NAMES[name]: value for name, value in given.items() if value is not None or name in {"secureFilters", "dataSetIds"}}
+
+
+class TestBothSigners:
+    """The cases that the signer in JavaScript is given too."""
+
+    @pytest.mark.parametrize("name", SIGNED)
+    def test_what_is_signed(self, name: str) -> None:
+        tokens = signer().generate_tokens(**in_python(SIGNED[name]))
+        assert decoded(tokens["dataAccessToken"].split(".")[1])["dataSetIds"] == (BASE | SIGNED[name])["dataSetIds"]
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_what_is_refused(self, name: str) -> None:
+        with pytest.raises(SigningRefused):
+            signer().generate_tokens(**in_python(REFUSED[name]))
+
+    @pytest.mark.parametrize(("over", "reason"), SECRETS, ids=[reason for _, reason in SECRETS])
+    def test_a_secret_is_refused_by_its_place_and_not_quoted(self, over: dict[str, Any], reason: str) -> None:
+        with pytest.raises(SigningRefused, match=f"{reason}.* is not encrypted") as refused:
+            signer().generate_tokens(**in_python(over))
+        assert "hunter2" not in str(refused.value)
+        assert "AAAA" not in str(refused.value)
+
+
+class TestWhatElseIsSigned:
+    def test_nothing_unless_told(self) -> None:
+        assert {"iat", "jti", "sub", "iss", "aud", "cnf", "allowedOrigins"}.isdisjoint(decoded(sign()["dataAccessToken"].split(".")[1]))
+
+    def test_when_it_was_made_and_a_name_of_its_own(self) -> None:
+        by = signer(with_iat=True, with_jti=True)
+        tokens = [decoded(token.split(".")[1]) for token in (*sign(by).values(), *sign(by).values())]
+        assert {claims["iat"] for claims in tokens} == {math.floor(NOW)}
+        assert len({claims["jti"] for claims in tokens}) == 4
+        assert all(UUID(claims["jti"]) for claims in tokens)
+
+    def test_whose_it_is_and_for_whom(self) -> None:
+        for token in sign(signer(issuer="shop", audience="rowseal"), subject="person-1").values():
+            claims = decoded(token.split(".")[1])
+            assert (claims["iss"], claims["aud"], claims["sub"]) == ("shop", "rowseal", "person-1")
+
+    def test_to_whom_it_is_bound(self) -> None:
+        origins, jkt = ["https://app.example"], thumbprint(key("P-256").public_key())
+        for token in sign(allowed_origins=origins, dpop_thumbprint=jkt).values():
+            claims = decoded(token.split(".")[1])
+            assert (claims["allowedOrigins"], claims["cnf"]) == (origins, {"jkt": jkt})
+
+    @pytest.mark.parametrize("more", [{"issuer": ""}, {"audience": 7}, {"issuer": "x" * 257}], ids=repr)
+    def test_names_are_texts(self, more: dict[str, Any]) -> None:
+        with pytest.raises(SigningRefused):
+            signer(**more)
+
+    def test_each_token_can_be_signed_alone(self) -> None:
+        by = signer()
+        both = sign(by, subject="s")
+        data = by.sign_data_access_token(project_id="prj_1", data_set_ids=["orders"], secure_filters={"orders": [[TENANT]]}, subject="s")
+        dashboard = by.sign_dashboard_access_token(user_reference="person 1", project_id="prj_1", subject="s")
+        for alone, name in ((data, "dataAccessToken"), (dashboard, "dashboardAccessToken")):
+            assert decoded(alone.split(".")[1]) == decoded(both[name].split(".")[1])
+
+    def test_a_data_token_needs_no_place(self) -> None:
+        assert read(signer().sign_data_access_token(data_set_ids=["orders"], secure_filters={"orders": [[TENANT]]})).dataset_ids == {"orders"}
 
 
 def field(name: str, kind: FieldType, storage: Storage) -> Field:

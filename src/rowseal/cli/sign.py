@@ -118,6 +118,9 @@ def access_tokens(options: Options, terminal: Terminal) -> int:
         project_id=options.project_id,
         parent_dashboard_ids=None if options.parent_dashboard_ids is None else options.parent_dashboard_ids.split(","),
         parameters=None if options.parameters is None else terminal.json(options.parameters, "--parameters"),
+        subject=options.subject,
+        allowed_origins=None if options.allowed_origins is None else options.allowed_origins.split(","),
+        dpop_thumbprint=options.dpop_thumbprint,
     )
     key = None if configuration is None else _require_accepted(tokens["dataAccessToken"], configuration, terminal)
     if ids == "*" and not any(filters.values()):
