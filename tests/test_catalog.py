@@ -250,7 +250,7 @@ def test_every_problem_of_the_shape_is_told_at_once(folder: Path) -> None:
         "1:10: version: must be the number 1, the only version there is",
         "2:11: database: needs the environment variable `NOPE`, which is not set or empty; set it, or write ${NOPE:-default}",
         "3:1: version: stands twice (first in line 1); keep one",
-        "5:14: tokens[0].profile: must be one of `vizzly`",
+        "5:14: tokens[0].profile: must be one of `vizzly` or `oidc`",
         "7:17: tokens[0].keys[0].jwks_url: is not supported yet; save the key set in a file and write `jwks_file:`",
         "8:14: tokens[0].keys[1].id: must be text, not a number; put it in quotes",
         "9:19: tokens[0].max_lifetime: must be a duration: seconds as a number, or such as `30s`, `15m`, `2h`",
@@ -516,7 +516,7 @@ def test_the_reference_names_every_key_that_a_file_may_have() -> None:
     reference = (Path(__file__).parent.parent / "docs" / "reference" / "datasets-yaml.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+):?`", reference)) | set(re.findall(r"[{ ]([a-z_]+):", reference))
     models = [each for each in vars(document).values() if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel]
-    assert len(models) == 13
+    assert len(models) == 15
     assert {each.alias or key for model in models for key, each in model.model_fields.items()} - named == set()
 
 

@@ -255,7 +255,7 @@ def test_the_signing_snippet_signs() -> None:
 
 def test_the_claims_and_filters_shown_are_accepted() -> None:
     """Both payloads of claims.md are grants, each filter of operators.md is one."""
-    payloads = _fences("docs/reference/claims.md", "json")
+    payloads = _fences("docs/reference/claims.md", "json")[:2]  # test_oidc.py reads the third
     data, of_a_dashboard = (Claims(key=KeyFacts("docs", "vizzly"), content=json.loads(each), expires_at=0, digest="") for each in payloads)
     grant = vizzly.read(data, TokenRules(profile="vizzly", keys=()))
     assert grant.dataset_ids == {"orders", "customers"} == grant.filters.keys()
@@ -267,8 +267,11 @@ def test_the_claims_and_filters_shown_are_accepted() -> None:
 
 
 def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
-    """datasets-yaml.md: two connections; a SELECT, joined tables, and the three forms of a secure filter, in a file around them."""
-    connections, select, joined, filters = _fences("docs/reference/datasets-yaml.md", "yaml")
+    """datasets-yaml.md: two connections; a SELECT, joined tables, and the three forms of a secure filter, in a file around them.
+
+    test_oidc.py reads the one about claims.
+    """
+    connections, _, select, joined, filters = _fences("docs/reference/datasets-yaml.md", "yaml")
     connection = sqlite3.connect(tmp_path / "data.db")
     connection.executescript("""
         CREATE TABLE orders (id INTEGER, order_id INTEGER, tenant_id INTEGER, customer_id INTEGER, amount NUMERIC);

@@ -203,7 +203,7 @@ def test_ids_are_strings(claim: str) -> None:
 
 
 def test_the_profile_is_that_of_the_rules_and_an_unknown_one_is_our_bug() -> None:
-    assert set(PROFILES) == {"vizzly"}
+    assert set(PROFILES) == {"vizzly", "oidc"}
     with pytest.raises(OurBug):
         read(profile="luzmo")
 

@@ -29,11 +29,12 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """By what a token was proven: the algorithm and `kid` of its header, and the thumbprint of the key that verified its signature."""
+    """By what a token was proven: algorithm, `kid` and `typ` (in upper case) of its header, and the thumbprint of the key that verified it."""
 
     algorithm: str
     kid: str | None
     thumbprint: str
+    type: str = "JWT"
 
 
 @dataclass(frozen=True, slots=True)

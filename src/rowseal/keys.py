@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from rowseal import strict
 from rowseal.claims import Json, KeyFacts
 from rowseal.filters import FlatFilters
+from rowseal.mapping import ClaimMapping
 
 __all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules", "pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "thumbprint"]
 
@@ -62,7 +63,10 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """One entry of `tokens:` in datasets.yaml. Times in seconds."""
+    """One entry of `tokens:` in datasets.yaml. Times in seconds.
+
+    `types` is what `typ` of a header may say, in upper case; `ignored` are members of a header that may stand there and say nothing.
+    """
 
     profile: str
     keys: tuple[PublicKey, ...]
@@ -74,6 +78,9 @@ class TokenRules:
     project_id: str | None = None
     origin_required: bool = False
     dpop_required: bool = False
+    mapping: ClaimMapping | None = None
+    types: frozenset[str] = frozenset({"JWT"})
+    ignored: frozenset[str] = frozenset()
 
 
 def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[PublicKey, ...]:

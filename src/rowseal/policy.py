@@ -18,7 +18,7 @@ from rowseal.catalog import Bound, Catalog, ClaimFilter, ConfigFilter, Dataset, 
 from rowseal.catalog.values import LIST_OPERATORS, Condition, Inapplicable, typed
 from rowseal.claims import Json
 from rowseal.errors import AccessRefused
-from rowseal.filters import Filter, Group, Scalar
+from rowseal.filters import Filter, FilterTree, Group, Operator, Scalar
 from rowseal.grants import Grant
 
 __all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "shape"]
@@ -47,6 +47,7 @@ class Through:
 
 
 Predicate: TypeAlias = "Condition | AllOf | AnyOf | Through"
+_OWN_CLAIM: Final = "leave the claim's own field out of the filters, or sign values that the claim has"
 _PARENT: Final = "grant the parent dataset (`through:` in datasets.yaml) in the same token, with a secure filter"
 
 
@@ -54,18 +55,20 @@ _PARENT: Final = "grant the parent dataset (`through:` in datasets.yaml) in the 
 class Rows:
     """The rows of one dataset that this bearer may read. Only `Policy.rows` makes one.
 
+    `most` is the longest answer of a query that reads them, None where only the file's limit holds.
     `values` are the values of the guard, depth first, a list as one tuple; `key` and its hash are for `Shaped`.
     """
 
     dataset: Dataset
     predicate: AllOf
+    most: int | None = None
     values: tuple[Bound | tuple[Bound, ...], ...] = field(init=False, repr=False, compare=False)
     key: Hashable = field(init=False, repr=False, compare=False)
     key_hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(_values(self.predicate)))
-        object.__setattr__(self, "key", (shape(self), tuple(_datasets(self))))
+        object.__setattr__(self, "key", (shape(self), self.most, tuple(_datasets(self))))
         object.__setattr__(self, "key_hash", hash(self.key))
 
 
@@ -105,7 +108,7 @@ class Policy:
         else:
             parts.append(AnyOf(tuple(branch[0] if len(branch) == 1 else AllOf(branch) for branch in branches)))
         parts += [self._configured(dataset, rule) for rule in dataset.secure_filters]
-        rows = Rows(dataset, AllOf(tuple(parts)))
+        rows = Rows(dataset, AllOf(tuple(parts)), self.grant.row_limits.get(dataset.id))
         self._permitted[dataset.id] = rows
         return rows
 
@@ -119,20 +122,34 @@ class Policy:
 
     def _branches(self, dataset: Dataset) -> list[tuple[Condition, ...]] | None:
         """The token's own groups for the dataset, typed, each of which meets every guard. None where the token has no filter for it."""
-        tree = self.grant.filters.get(dataset.id)
-        if tree is None:
+        tree, claimed = self.grant.filters.get(dataset.id), self._claimed(dataset)
+        if tree is not None and not (tree and all(tree)):
+            raise AccessRefused("filter_inapplicable", "the token has an empty group of filters for this dataset")
+        if tree is None and not claimed:
             if dataset.guards and self.grant.key.development:
                 # A development key opens unfiltered datasets; a guard is the operator's word that this one is never unfiltered.
                 raise AccessRefused("guard_unmet", "the token does not restrict this dataset, which a guard demands whatever the key")
             return None
-        if not tree or not all(tree):
-            raise AccessRefused("filter_inapplicable", "the token has an empty group of filters for this dataset")
-        branches = [tuple(self._token_condition(dataset, condition) for condition in group) for group in tree]
+        groups: FilterTree = ((),) if tree is None else tree
+        own = [tuple(self._token_condition(dataset, condition) for condition in group) for group in groups]
+        said = tuple(self._token_condition(dataset, condition) for condition in claimed)
+        if any(_against(condition, each) for branch in own for condition in branch for each in said):
+            raise AccessRefused("filter_inapplicable", "a filter of the token goes beyond what one of its own claims permits", hint=_OWN_CLAIM)
+        # INVARIANT: what the token claims holds in every group of its own filters, so no OR leads around it.
+        branches = [(*branch, *said) for branch in own]
         for guard in dataset.guards:
-            for group, branch in zip(tree, branches, strict=True):
-                if not _meets(dataset, guard, group, branch):
+            for group, branch in zip(groups, branches, strict=True):
+                if not _meets(dataset, guard, (*group, *claimed), branch):
                     raise AccessRefused("guard_unmet")
         return branches
+
+    def _claimed(self, dataset: Dataset) -> Group:
+        """The filters that the configuration makes of the token's claims. Raises AccessRefused where it lacks one of them."""
+        claimed = self.grant.claimed.get(dataset.id, ())
+        filters = tuple(each.filter for each in claimed if each.filter is not None)
+        if len(filters) != len(claimed):
+            raise AccessRefused("claim_required")
+        return filters
 
     def _token_condition(self, dataset: Dataset, condition: Filter) -> Condition:
         field = dataset.field(condition.field)
@@ -145,7 +162,7 @@ class Policy:
 
     def _restricted(self, dataset: Dataset) -> bool:
         """Whether the token says which rows: of the dataset itself, or of a parent that its rows are read through."""
-        if dataset.id in self.grant.filters:
+        if dataset.id in self.grant.filters or self.grant.claimed.get(dataset.id):
             return True
         parents = [self.catalog.datasets[rule.parent] for rule in dataset.secure_filters if isinstance(rule, ThroughFilter)]
         return any(self._restricted(parent) for parent in parents)
@@ -201,6 +218,13 @@ def _meets(dataset: Dataset, guard: Guard, group: Group, branch: tuple[Condition
         and (guard.matches is None or all(re.fullmatch(guard.matches, _form(value)) for value in _scalars(written)))
         for written, condition in zip(group, branch, strict=True)
     )
+
+
+def _against(condition: Condition, claimed: Condition) -> bool:
+    """Whether a filter of the token is on a field that its own claim decides, and asks for anything but values of that claim."""
+    if condition.field is not claimed.field:
+        return False
+    return condition.op not in {Operator.EQ, Operator.IS_ONE_OF} or not set(claimed.values).issuperset(condition.values)
 
 
 def _scalars(condition: Filter) -> tuple[Scalar, ...]:

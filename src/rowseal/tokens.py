@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -49,6 +50,8 @@ class Verifier:
         self._rules: dict[str, TokenRules] = {}
         self._named: dict[str, list[PublicKey]] = {}
         self._by_algorithm: dict[str, list[PublicKey]] = {}
+        self._types = frozenset[str]().union(*(entry.types for entry in rules))
+        self._ignored = frozenset[str]().union(*(entry.ignored for entry in rules))
         thumbprints: set[str] = set()
         for entry in rules:
             for key in entry.keys:
@@ -88,14 +91,17 @@ class Verifier:
 
     def _verify(self, token: str, now: float, member: str) -> Claims:
         header_part, payload_part, signature = self._split(token, member)
-        algorithm, kid = _read_header(header_part)
+        header = _read_header(header_part, self._types | {"JWT"}, self._ignored)
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
-        key = self._verifying_key(algorithm, kid, signed, signature)
+        key = self._verifying_key(header.algorithm, header.kid, signed, signature)
+        # What some rules take was let through to here; which rules hold is known now.
+        if not header.ignored <= self._rules[key.facts.id].ignored:
+            raise TokenRefused("header_refused")
         try:
             content = strict.json_object(strict.from_base64url(payload_part), depth=PAYLOAD_DEPTH)
         except strict.Malformed as error:
             raise TokenRefused("token_malformed", f"the token's payload cannot be read: {error}") from None
-        return self._judged(key, content, hashlib.sha256(signed).hexdigest(), Proof(algorithm, kid, key.thumbprint), now)
+        return self._judged(key, content, hashlib.sha256(signed).hexdigest(), Proof(header.algorithm, header.kid, key.thumbprint, header.type), now)
 
     def judge(self, claims: Claims, *, now: float) -> Claims:
         """Claims that another verifier proved, judged by this one's keys and rules as if their token came in again. Raises only TokenRefused."""
@@ -109,6 +115,8 @@ class Verifier:
 
     def _judged(self, key: PublicKey, content: Mapping[str, Json], digest: str, proof: Proof, now: float) -> Claims:
         rules = self._rules[key.facts.id]
+        if proof.type not in rules.types:
+            raise _wrong_type(rules.types)
         expires_at = _check_times(content, rules, now)
         _check_issuer(content, rules)
         return Claims(key=key.facts, content=content, expires_at=expires_at, digest=digest, proof=proof)
@@ -160,28 +168,42 @@ def _not_compact(token: str, member: str) -> TokenRefused:
     return TokenRefused("token_malformed", "the token is not three parts of base64url without padding, joined by dots")
 
 
-def _read_header(part: str) -> tuple[str, str | None]:
-    """The `alg` and `kid` of a header that holds nothing else but `typ`. Nothing is proven yet, so little is read."""
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a header says: `type` is its `typ` in upper case, `ignored` are those of its members that say nothing here."""
+
+    algorithm: str
+    kid: str | None
+    type: str
+    ignored: frozenset[str]
+
+
+def _wrong_type(types: frozenset[str]) -> TokenRefused:
+    """INVARIANT: the types are the configuration's, never the token's own."""
+    named = " or ".join(f"`{each if each == 'JWT' else each.lower()}`" for each in sorted(types, reverse=True))
+    return TokenRefused("header_refused", f"`typ` of the token's header must be {named} or absent")
+
+
+def _read_header(part: str, types: frozenset[str], ignored: frozenset[str]) -> _Header:
+    """A header that holds nothing but `alg`, `kid`, `typ` and what is ignored. Nothing is proven yet, so little is read."""
     if len(part) > HEADER_LENGTH:
         raise TokenRefused("header_refused", f"the token's header is longer than {HEADER_LENGTH} characters")
     try:
         header = strict.json_object(strict.from_base64url(part), depth=HEADER_DEPTH)
     except strict.Malformed as error:
         raise TokenRefused("token_malformed", f"the token's header cannot be read: {error}") from None
-    if not header.keys() <= _HEADER_MEMBERS:
+    if not header.keys() <= _HEADER_MEMBERS | ignored:
         trap = next((name for name in _HEADER_TRAPS if name in header), None)
         raise TokenRefused("header_refused", f"the token's header holds `{trap}`, which is not accepted" if trap else None)
     algorithm, kind = header.get("alg"), header.get("typ", "JWT")
     if not isinstance(algorithm, str):
         raise TokenRefused("header_refused", "`alg` of the token's header must be a string")
-    if not isinstance(kind, str) or kind.upper() != "JWT":
-        raise TokenRefused("header_refused", "`typ` of the token's header must be `JWT` or absent")
-    if "kid" not in header:
-        return algorithm, None
-    kid = header["kid"]
-    if not isinstance(kid, str) or len(kid) > KID_LENGTH:
+    if not isinstance(kind, str) or kind.upper() not in types:
+        raise _wrong_type(types)
+    kid = header.get("kid")
+    if "kid" in header and (not isinstance(kid, str) or len(kid) > KID_LENGTH):
         raise TokenRefused("header_refused", f"`kid` of the token's header must be a string of at most {KID_LENGTH} characters")
-    return algorithm, kid
+    return _Header(algorithm, kid if isinstance(kid, str) else None, kind.upper(), ignored.intersection(header))
 
 
 def _check_times(content: Mapping[str, Json], rules: TokenRules, now: float) -> float:

@@ -120,7 +120,7 @@ class _Gateway:
         """
         if access.grant.key.development and not self._development:
             raise TokenRefused("development_refused")
-        if explain and not access.grant.key.explain:
+        if explain and not (access.grant.key.explain or access.grant.explain):
             raise AccessRefused("explain_closed")
 
 

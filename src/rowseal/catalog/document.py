@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rowseal.catalog import FieldType
-from rowseal.catalog.scalars import Count, Duration, JoinType, Leeway, Name, Size, Text, Version
+from rowseal.catalog.scalars import ClaimPath, Count, Duration, JoinType, Leeway, Name, Size, Text, Version
 from rowseal.filters import FlatFilters, Operator
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "JoinEntry",
     "KeyEntry",
     "LimitsEntry",
+    "RoleEntry",
+    "RoleLimitsEntry",
     "SecureFilterEntry",
     "TokensEntry",
 ]
@@ -66,11 +68,29 @@ class KeyEntry(_Entry):
     """Demanded of this key's tokens. Default: the profile's."""
 
 
+class RoleLimitsEntry(_Entry):
+    """Budgets of a role, each no wider than the file's."""
+
+    rows: Count | None = None
+    """The longest answer of a query that reads a dataset which this role grants. Of several roles that grant it the widest holds."""
+
+
+class RoleEntry(_Entry):
+    """What whoever has the role may read. Several roles add up."""
+
+    datasets: list[Name] = Field(min_length=1)
+    """The ids of datasets. Which of their rows, the attributes say."""
+    limits: RoleLimitsEntry = RoleLimitsEntry()
+    """Budgets of this role."""
+    explain: bool = False
+    """true: whoever has the role may have queries explained: the text that the database gets, with names of tables and rules."""
+
+
 class TokensEntry(_Entry):
     """Which claims to expect of the tokens that these keys verify."""
 
-    profile: Literal["vizzly"]
-    """The vocabulary of the claims."""
+    profile: Literal["vizzly", "oidc"]
+    """The vocabulary of the claims. `oidc`: access tokens of an identity provider, as `claims`, `attributes` and `roles` say."""
     keys: list[KeyEntry] = Field(min_length=1)
     """The public keys. Several may stand here while you change from one to the next."""
     max_lifetime: Duration = 7200.0
@@ -89,6 +109,15 @@ class TokensEntry(_Entry):
     """`required`: tokens must name the web pages that may use them, as `allowedOrigins`. Where a token names some, that always holds."""
     dpop: Literal["optional", "required"] = "optional"
     """`required`: tokens must be bound to a key, as `cnf` (RFC 9449). Where a token is, its proofs are always asked for."""
+
+    claims: dict[Name, ClaimPath] = {}
+    """For `oidc`: where the tokens say what. `roles`, and if they bring filters of their own `filters`; every other name is an attribute's.
+    A path such as `app_metadata.tenant`, or a list of names where one holds other characters: `["https://example.com/tenant"]`."""
+    attributes: dict[Name, dict[Name, Name]] = {}
+    """For `oidc`: for each attribute of `claims`, and for every dataset, the field that must equal it; or `through`, where the parent's field
+    decides; or `none`, where the attribute restricts nothing."""
+    roles: dict[Name, RoleEntry] = {}
+    """For `oidc`: what each role may read. A role that does not stand here grants nothing."""
 
 
 class FieldEntry(_Entry):

@@ -22,6 +22,8 @@ from rowseal.catalog.document import (
     JoinEntry,
     KeyEntry,
     LimitsEntry,
+    RoleEntry,
+    RoleLimitsEntry,
     SecureFilterEntry,
     TokensEntry,
 )
@@ -43,6 +45,8 @@ _MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "secure_filters": SecureFilterEntry,
     "guards": GuardEntry,
     "limits": LimitsEntry,
+    "roles": RoleEntry,
+    "roles.limits": RoleLimitsEntry,
     "functions": FunctionsEntry,
     "engine": EngineEntry,
 }
@@ -91,13 +95,21 @@ def _check(plain: Any, findings: Findings) -> Document | None:
             findings.add(path, _explain(error), at_key=at_key)
             continue
         key = str(path[-1])
-        # under `connections` names of the file's own stand between
-        container = "connections" if path[0] == "connections" else next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
+        container = _container(path)
         cure = _NOT_YET.get((container, key))
         known = [each.alias or name for name, each in _MODELS[container].model_fields.items()]
         message = f"is not supported yet; {cure}" if cure else f"is no known key{nearest(key, known) or '; known here: ' + ', '.join(known)}"
         findings.add(path, message, at_key=True)
     return None
+
+
+def _container(path: tuple[int | str, ...]) -> str:
+    """The name in `_MODELS` of the mapping in which the path ends."""
+    if path[0] == "connections":  # names of the file's own stand between
+        return "connections"
+    if path[2:3] == ("roles",):
+        return "roles" if len(path) == 5 else "roles.limits"
+    return next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
 
 
 def read(text: str, findings: Findings, environ: Mapping[str, str]) -> Document:

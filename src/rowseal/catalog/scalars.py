@@ -11,11 +11,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["VARIABLE", "Count", "Duration", "JoinType", "Leeway", "Name", "Size", "Text", "Version", "kind_of"]
+__all__ = ["VARIABLE", "ClaimPath", "Count", "Duration", "JoinType", "Leeway", "Name", "Size", "Text", "Version", "kind_of"]
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": Decimal("0.001"), None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*){0,7}")
 _DIGITS: Final = re.compile(r"([0-9]+)(x)?")
 _BYTES: Final = {None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -73,6 +74,16 @@ def _count(value: object) -> int:
     return int(count)
 
 
+def _claim_path(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) and _PLAIN_PATH.fullmatch(value):
+        return tuple(value.split("."))
+    if isinstance(value, str):
+        raise _wrong("must be names of claims with dots between, such as `app_metadata.tenant`; write a name with other characters in a list, `[the:name]`")
+    if not isinstance(value, list) or not 0 < len(value) <= 8:
+        raise _wrong("must be names of claims with dots between, or a list of 1 to 8 names")
+    return tuple(_text(each) for each in value)
+
+
 def _join_type(value: object) -> str:
     text = _text(value)
     if text in {"right", "full", "outer"}:
@@ -116,6 +127,19 @@ def _shown(pattern: re.Pattern[str], **number: Any) -> WithJsonSchema:
 
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "minLength": 1})]
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": r"^\S(.*\S)?$"})]
+ClaimPath = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_claim_path),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": f"^{_PLAIN_PATH.pattern}$"},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 8},
+                VARIABLE,
+            ]
+        }
+    ),
+]
 Count = Annotated[int, BeforeValidator(_count), _shown(_DIGITS, type="integer", minimum=1, maximum=10**9)]
 Size = Annotated[int, BeforeValidator(_size), _shown(_SIZE, type="integer", minimum=1, maximum=2**40)]
 Duration = Annotated[float, BeforeValidator(_positive_duration), _shown(_DURATION, type="number", exclusiveMinimum=0)]

@@ -68,7 +68,6 @@ def query(options: Options, terminal: Terminal) -> int:
             written = to_json(result) if options.json else b""
         except Refused as refusal:
             return terminal.refuse(refusal, as_json=options.json, sql=sql)
-        limit = gate.limits.rows
     if options.json:
         terminal.say(written.decode("utf-8", "surrogatepass"))
         return OK
@@ -77,7 +76,7 @@ def query(options: Options, terminal: Terminal) -> int:
             terminal.say(line)
     terminal.note(f"{len(result.rows)} row{'' if len(result.rows) == 1 else 's'}")
     if result.truncated:
-        terminal.note(f"the answer is cut: there are more rows than the {limit} of `limits.rows`")
+        terminal.note(f"the answer is cut: there are more rows than the {len(result.rows)} that `limits:` permits")
     return OK
 
 

@@ -10,7 +10,7 @@ import errno
 import os
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -27,8 +27,11 @@ from rowseal.catalog.resolve import Backing, check_ids, check_names, resolve
 from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
 from rowseal.configuration.backings import Backings
+from rowseal.configuration.mappings import check_attributes, claim_mapping
 from rowseal.errors import Misconfigured, Problem
+from rowseal.grants import IGNORED, TYPES
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
+from rowseal.mapping import ClaimMapping
 
 __all__ = ["Configuration", "files", "load"]
 
@@ -77,6 +80,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         database = address.url.render_as_string(hide_password=False)
         written = (address.allow_privileged_role, name, address.experimental)
         catalogs[name] = Catalog(address.dialect, database, MappingProxyType(datasets), limits, functions, *written)
+    check_attributes(document, catalogs, findings)
     findings.stop()
     return Configuration(MappingProxyType(catalogs), limits, token_rules, path)
 
@@ -148,6 +152,7 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
     thumbprints: set[str] = set()
     known = [entry.id for entry in document.datasets]
     for number, entry in enumerate(document.tokens):
+        mapping = claim_mapping(document, number, findings)
         # A project that stands with a key holds for that key alone: such keys get rules of their own.
         by_project: dict[str | None, list[PublicKey]] = defaultdict(list)
         for position, key in enumerate(entry.keys):
@@ -165,12 +170,12 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
             thumbprints.update(each.thumbprint for each in read_keys)
             by_project[key.project_id or entry.project_id] += read_keys
-        rules += [_rules(entry, tuple(keys), project) for project, keys in by_project.items()]
+        rules += [_rules(entry, tuple(keys), project, mapping) for project, keys in by_project.items()]
     return tuple(rules)
 
 
-def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | None) -> TokenRules:
-    return TokenRules(
+def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | None, mapping: ClaimMapping | None) -> TokenRules:
+    rules = TokenRules(
         entry.profile,
         keys,
         entry.max_lifetime,
@@ -182,6 +187,7 @@ def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | No
         origin_required=entry.origin == "required",
         dpop_required=entry.dpop == "required",
     )
+    return replace(rules, mapping=mapping, types=TYPES.get(entry.profile, rules.types), ignored=IGNORED.get(entry.profile, rules.ignored))
 
 
 def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey, ...]:

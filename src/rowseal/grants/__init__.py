@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from rowseal.claims import Claims, Json
+from rowseal.claims import Claims
 from rowseal.errors import OurBug, TokenRefused
-from rowseal.grants import dashboard, vizzly
+from rowseal.grants import dashboard, oidc, vizzly
 from rowseal.grants.dashboard import DashboardGrant
-from rowseal.grants.grant import Grant
+from rowseal.grants.grant import Claimed, Grant
 from rowseal.keys import TokenRules
+from rowseal.mapping import found, shown
 
-__all__ = ["DASHBOARD_PROFILES", "PROFILES", "DashboardGrant", "Grant", "filter_paths", "read_dashboard_grant", "read_grant"]
+__all__ = ["DASHBOARD_PROFILES", "IGNORED", "PROFILES", "TYPES", "Claimed", "DashboardGrant", "Grant", "filter_paths", "read_dashboard_grant", "read_grant"]
 
-PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], Grant]]] = MappingProxyType({"vizzly": vizzly.read})
+PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], Grant]]] = MappingProxyType({"vizzly": vizzly.read, "oidc": oidc.read})
 """Every token profile that datasets.yaml may name, with its reader."""
 DASHBOARD_PROFILES: Final[Mapping[str, Callable[[Claims, TokenRules], DashboardGrant]]] = MappingProxyType({"vizzly": dashboard.read_dashboard})
 """Those of them that have a dashboard access token, with its reader."""
-_FILTER_PATHS: Final[Mapping[str, Callable[[Mapping[str, Json], str], tuple[str, ...]]]] = MappingProxyType({"vizzly": vizzly.filter_paths})
+
+TYPES: Final[Mapping[str, frozenset[str]]] = MappingProxyType({"oidc": oidc.TYPES})
+"""What `typ` of the header may say, in upper case, where a profile takes more than `JWT`."""
+IGNORED: Final[Mapping[str, frozenset[str]]] = MappingProxyType({"oidc": oidc.IGNORED})
+"""Members of the header that say nothing here, where a profile takes such."""
 
 
 def read_grant(claims: Claims, rules: TokenRules) -> Grant:
@@ -39,5 +45,13 @@ def read_dashboard_grant(claims: Claims, rules: TokenRules) -> DashboardGrant:
 
 
 def filter_paths(grant: Grant, dataset_id: str) -> tuple[str, ...]:
-    """Where each filter of `grant.filters[dataset_id]` stands in the claims, in the order of that tree; nothing where it has none."""
-    return _FILTER_PATHS[grant.key.profile](grant.claims, dataset_id)
+    """Where each filter of the token stands in the claims, group by group: its own (`secureFilters.orders[0][1]`), then what it claims."""
+    _, raw = found(grant.claims, (*grant.filters_path, dataset_id))
+    named = f".{dataset_id}" if dataset_id.isidentifier() else f"[{json.dumps(dataset_id)}]"
+    places: list[str] = []
+    for number, item in enumerate(raw if isinstance(raw, list) else ()):
+        places += [f"[{number}][{each}]" for each in range(len(item))] if isinstance(item, list) else [f"[{number}]"]
+    own = iter(f"{shown(grant.filters_path)}{named}{place}" for place in places)
+    claimed = [shown(each.path) for each in grant.claimed.get(dataset_id, ())]
+    groups = grant.filters.get(dataset_id) or ((),)
+    return tuple(path for group in groups for path in (*(next(own) for _ in group), *claimed))

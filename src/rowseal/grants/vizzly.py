@@ -7,7 +7,6 @@ dashboard token or a query engine token must be recognised before anything is gr
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +17,7 @@ from rowseal.filters import FilterMalformed, FilterTree, FlatFilters, read_tree
 from rowseal.grants.grant import Grant
 from rowseal.keys import TokenRules
 
-__all__ = ["check_kind", "check_project", "filter_paths", "read", "read_dataset_ids", "read_filters"]
+__all__ = ["check_kind", "check_project", "read", "read_dataset_ids", "read_filters"]
 
 DATASETS: Final = 10_000
 DATASET_ID_LENGTH: Final = 256  # characters
@@ -101,17 +100,6 @@ def read_filters(content: Mapping[str, Json], flat: FlatFilters) -> dict[str, Fi
             shown = dataset_id if _SHOWN_ID.fullmatch(dataset_id) else "..."
             raise TokenRefused("filters_malformed", f"`secureFilters.{shown}{error.path}` {error.reason}") from None
     return trees
-
-
-def filter_paths(content: Mapping[str, Json], dataset_id: str) -> tuple[str, ...]:
-    """Where the filters of a dataset stand in the claims, in the order of its tree: `secureFilters.orders[0][1]`."""
-    raw = content.get("secureFilters")
-    filters = raw.get(dataset_id) if isinstance(raw, dict) else None
-    named = f".{dataset_id}" if dataset_id.isidentifier() else f"[{json.dumps(dataset_id)}]"
-    places: list[str] = []
-    for number, item in enumerate(filters if isinstance(filters, list) else ()):
-        places += [f"[{number}][{each}]" for each in range(len(item))] if isinstance(item, list) else [f"[{number}]"]
-    return tuple(f"secureFilters{named}{place}" for place in places)
 
 
 def _parameters(content: Mapping[str, Json]) -> dict[str, Json]:

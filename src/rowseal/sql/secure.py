@@ -59,7 +59,8 @@ def _secured(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limit
         rename(cte, f"__u{number}", dialect)
     if dialect.aliases_have_case:
         fold_aliases(parsed.nodes, dialect)
-    _limit(tree, parsed.params, limits.rows + 1)
+    most = min([limits.rows, *(each.rows.most for each in tables.occurrences if each.rows.most is not None)])
+    _limit(tree, parsed.params, most + 1)
     if parsed.params:  # one for each parameter in the text: `admit` has compared the two
         _mark_parameters(parsed.nodes, parsed.params, params)
     with_ = tree.args.get("with_")
@@ -70,7 +71,7 @@ def _secured(parsed: ParsedQuery, policy: Policy, datasets: DatasetLookup, limit
         body = write(tree, dialect)
     except (SqlglotError, RecursionError) as error:
         raise QueryRefused("construct_refused", "the query cannot be written in this database's dialect") from error
-    return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, limits.rows)
+    return Draft(dialect.name, guards, ctes, bool(with_ is not None and with_.args.get("recursive")), body, params, most)
 
 
 def refill(names: Collection[str], guarded: Sequence[Rows], given: Parameters, dialect: Dialect) -> dict[str, Any]:

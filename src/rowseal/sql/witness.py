@@ -65,6 +65,8 @@ def prove(draft: Draft, policy: Policy) -> Plan:
         if guard.form == "case" and draft.dialect not in _CASE_IS_A_WALL:
             fail("a guard trusts CASE on a database where it is no wall")
         rows = _rows(guard.dataset, policy)
+        if rows.most is not None and draft.row_limit > rows.most:
+            fail("the draft hands out more rows than the grant permits")
         proven = prove_guard(guard.text, draft.dialect, Shaped(rows), guard.form)
         reads |= {f"__g{position}{inside}": tables for inside, tables in proven.reads.items()}
         guards.append(GuardedRead(guard.dataset, guard.form))
