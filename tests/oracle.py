@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from pprint import pformat
 from typing import Any, Final
 
 from sqlalchemy import event, make_url
@@ -234,7 +235,8 @@ class Stage:
     def alike(self) -> bool:
         """Whether both gates know the same catalog, so that they secure every query to the same text; but for the name of the database."""
         named = {variant: make_url(self._databases[variant].url).database or "no name" for variant in ("full", "twin")}
-        full, twin_ = (repr(self.gate(variant).catalogs).replace(name, "…") for variant, name in named.items())
+        # As narrow as can be, for only then are the members of a set written in order.
+        full, twin_ = (pformat(self.gate(variant).catalogs, width=1).replace(name, "…") for variant, name in named.items())
         return full == twin_
 
     def _access(self, variant: str) -> Access:
