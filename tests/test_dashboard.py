@@ -254,7 +254,7 @@ def test_every_question_is_asked_of_the_clock_again(front: Front, gate: Gate, cl
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("keys: [{id: other, public_key_file: other.pem}]", "key_unknown"),
+        ("keys: [{id: other, public_key_file: other.pem}]", "signature_invalid"),
         ("keys: [{id: front, public_key_file: public.pem}]\n    project_id: prj_2", "issuer_refused"),
     ],
     ids=["without its key", "for another project"],

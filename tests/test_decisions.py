@@ -31,6 +31,7 @@ def test_a_decision_is_one_line_of_json_with_every_member_named(caplog: pytest.L
         "stages": {"verify": 90},
         "rows": 3,
         "truncated": False,
+        "reason": None,
     }
 
 

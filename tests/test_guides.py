@@ -135,7 +135,7 @@ def test_days_for_minutes_and_a_key_of_elsewhere_are_refused_with_the_codes_of_t
     pages.run("rowseal keys create --prefix elsewhere", shop.folder)
     foreign = Signer((shop.folder / "elsewhere-private.pem").read_bytes())
     token = foreign.generate_tokens(user_reference="one", project_id="prj_shop", data_set_ids=["orders"], secure_filters={"orders": own})
-    assert shop.refused("SELECT id FROM orders", shop.bearer(token["dataAccessToken"])) == "key_unknown"
+    assert shop.refused("SELECT id FROM orders", shop.bearer(token["dataAccessToken"])) == "signature_invalid"
     past = Signer(shop.private, 15, clock=lambda: 1_700_000_000)
     token = past.generate_tokens(user_reference="one", project_id="prj_shop", data_set_ids=["orders"], secure_filters={"orders": own})
     assert shop.refused("SELECT id FROM orders", shop.bearer(token["dataAccessToken"])) == "token_expired"

@@ -137,7 +137,7 @@ def test_a_key_that_is_gone_opens_nothing(place: Place) -> None:
     document["tokens"][0]["keys"][0]["public_key"] = public_pem("another")
     place.file.write_text(yaml.safe_dump(document))
     gate.reload()
-    assert code(gate, token) == "key_unknown"
+    assert code(gate, token) == "signature_invalid"
 
 
 def test_a_token_of_a_body_does_not_come_in_by_a_header(place: Place) -> None:

@@ -143,7 +143,7 @@ def test_a_changed_file_or_key_is_loaded_and_a_bad_one_changes_nothing(place: Pl
         # another key in the same file: the old one's tokens end
         (place.folder / "shop.pem").write_bytes((place.folder / "trial.pem").read_bytes())
         program.until(lambda: "loaded again, epoch 4" in program.said)
-        assert program.ask("SELECT COUNT(*) AS n FROM products").json()["code"] == "key_unknown"
+        assert program.ask("SELECT COUNT(*) AS n FROM products").json()["code"] == "signature_invalid"
         assert end(program) == 0
 
 

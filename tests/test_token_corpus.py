@@ -43,13 +43,12 @@ CODES = {
     code: entries.split()
     for code, entries in {
         "token_missing": "ser-01",
-        "algorithm_refused": "none-01 none-02 conf-03 conf-04 conf-05 conf-06 conf-07 conf-09 conf-14 conf-15 conf-16 conf-17 conf-18 conf-19 conf-20",
+        "algorithm_refused": "none-01 none-02 conf-03 conf-04 conf-05 conf-06 conf-07 conf-09 conf-17",
         "token_malformed": "none-09 conf-27 ser-04 ser-06 ser-07 ser-08 ser-09 ser-10 ser-11 ser-12 ser-16 ser-22 ser-23 ser-24 ser-29 "
         "ser-30 ser-32 ser-34 ser-37 hdr-07 exp-09 exp-23 sf-18 sf-62 sf-63 sf-75 sf-76",
         "header_refused": "none-10 conf-22 conf-23 hdr-02 hdr-08 hdr-12 hdr-14 hdr-19 hdr-27 hdr-28",
-        "signature_invalid": "sig-01 sig-02 sig-03 sig-08 sig-10 sig-12 sig-15 sig-17 sig-20",
+        "signature_invalid": "hdr-18 conf-14 conf-15 conf-16 conf-18 conf-19 conf-20 sig-01 sig-02 sig-03 sig-08 sig-10 sig-12 sig-15 sig-17 sig-20",
         "token_too_large": "ser-17 ser-18 ser-36 hdr-22 sf-64 sf-65",
-        "key_unknown": "hdr-18",
         "expiry_missing": "exp-02",
         "claim_invalid": "exp-03 exp-04 exp-07 exp-08 exp-14 exp-15 exp-19 exp-26 exp-28 nbf-04 iat-06 iss-02 das-03 das-04 das-08 das-17 sf-01 sf-02 sf-05",
         "token_expired": "exp-13 exp-22 exp-25",

@@ -111,7 +111,7 @@ def test_every_pinned_algorithm_verifies_its_own_tokens_and_no_others(name: str,
     assert refusal(other, verifier).code == "signature_invalid"
 
 
-@pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS256", "ES384", "ES256K", "es256", ""])
+@pytest.mark.parametrize("alg", ["none", "None", "HS256", "ES256K", "es256", ""])
 def test_the_header_cannot_choose_the_algorithm(alg: str) -> None:
     """CVE-2015-9235 and its kin: `none`, another family, another curve, another case."""
     head = to_base64url(json.dumps({"alg": alg}).encode())
@@ -119,9 +119,19 @@ def test_the_header_cannot_choose_the_algorithm(alg: str) -> None:
     assert refusal(f"{head}.{token().split('.')[1]}.").code == "algorithm_refused"
 
 
+@pytest.mark.parametrize("alg", ["RS256", "ES384", "EdDSA"])
+@pytest.mark.parametrize("kid", [None, "P-256", "nobody"])
+def test_which_algorithms_are_configured_is_not_told(alg: str, kid: str | None) -> None:
+    """What some key may be pinned to and none is here gets the answer of a signature that no key proves, and the work of one."""
+    header = {"alg": alg} if kid is None else {"alg": alg, "kid": kid}
+    refused = refusal(f"{to_base64url(json.dumps(header).encode())}.{token().split('.')[1]}.{token().split('.')[2]}")
+    assert (refused.code, refused.detail) == ("signature_invalid", refusal(token(name="P-256/2")).detail)
+
+
 def test_an_rsa_key_pinned_to_rs256_refuses_ps256() -> None:
     verifier = Verifier([rules("RSA")], token_bytes=16_384)
-    assert refusal(token(name="RSA", alg="PS256"), verifier).code == "algorithm_refused"
+    refused = refusal(token(name="RSA", alg="PS256"), verifier)
+    assert (refused.code, refused.reason) == ("signature_invalid", "key_algorithm")
 
 
 @pytest.mark.parametrize("member", ["jwk", "jku", "x5u", "x5c", "crit", "zip", "b64", "cty", "enc", "x5t", "epk", "sub"])
@@ -175,18 +185,19 @@ class TestKid:
         assert refusal(token(name="P-256/3"), self.verifier).code == "signature_invalid"
 
     def test_an_unknown_kid_is_refused_even_where_a_key_would_verify(self) -> None:
-        assert refusal(token(header={"kid": "nobody"})).code == "key_unknown"
-        assert refusal(token(header={"kid": ""})).code == "key_unknown"
+        for kid in ("nobody", ""):
+            refused = refusal(token(header={"kid": kid}))
+            assert (refused.code, refused.reason) == ("signature_invalid", "key_unknown")
 
     def test_the_kid_of_one_key_does_not_let_another_verify(self) -> None:
         assert refusal(token(name="P-256/2", header={"kid": "P-256"}), self.verifier).code == "signature_invalid"
 
     def test_the_kid_of_a_key_does_not_change_its_algorithm(self) -> None:
-        assert refusal(token(header={"kid": "RSA"}), self.verifier).code == "algorithm_refused"
+        assert refusal(token(header={"kid": "RSA"}), self.verifier).reason == "key_algorithm"
 
     def test_a_long_kid_is_refused(self) -> None:
         assert refusal(token(header={"kid": "k" * 257})).code == "header_refused"
-        assert refusal(token(header={"kid": "\u00e4" * 256})).code == "key_unknown"
+        assert refusal(token(header={"kid": "\u00e4" * 256})).reason == "key_unknown"
 
     def test_little_is_read_before_anything_is_proven(self) -> None:
         head = b'{"alg":"ES256","kid":"' + b"k" * 4096 + b'"}'

@@ -31,7 +31,7 @@ class Decision:
     `token` is the start of the token's digest (12 hex digits) and `key` the id of the key that verified it: both None when nothing was
     verified. `connection` is whose database was asked, or would have been; None where none of several took the query. `datasets` are ids of
     the catalog, never names that only the bearer wrote. `stages` are microseconds by stage name.
-    `rows` and `truncated` speak of an answer that was sent.
+    `rows` and `truncated` speak of an answer that was sent. `reason` says of a token that nothing proves why: its bearer is not told.
     """
 
     request_id: str
@@ -44,6 +44,7 @@ class Decision:
     stages: Mapping[str, int] = field(default_factory=dict)
     rows: int | None = None
     truncated: bool | None = None
+    reason: str | None = None
 
 
 class Trail:
@@ -72,7 +73,7 @@ class Trail:
     def refuse(self, code: str, status: int, refusal: Exception) -> None:
         """Write the decision of whoever refuses an app that has been called already."""
         self.tell(refusal)
-        emit(Decision(self.request_id, code, status, stages=self.stages))
+        emit(Decision(self.request_id, code, status, stages=self.stages, key=getattr(refusal, "key", None), reason=getattr(refusal, "reason", None)))
 
     def tell(self, refusal: Exception) -> None:
         """Note a refusal that has a decision of its own, so that it gets no second one on its way through the app."""

@@ -3,7 +3,7 @@
     Exception
     ├─ Misconfigured            start-up only: datasets.yaml or a key is wrong; lists *all* problems
     └─ Refused                  has .code .status .hint; never raised itself
-       ├─ TokenRefused     401  who the bearer is was not proven
+       ├─ TokenRefused     401, 503  who the bearer is was not proven
        ├─ AccessRefused    403  proven, but this dataset is not for them
        ├─ QueryRefused     400  not a query (or request) that we accept
        ├─ BudgetExceeded   413, 429
@@ -63,18 +63,16 @@ CODES: Final[dict[str, Code]] = {
     "header_refused": Code(401, "the token's header holds a member that is not accepted", "sign with a header of `alg`, `kid` and `typ` only"),
     "algorithm_refused": Code(
         401,
-        "the token's algorithm is not the one of the configured key",
-        "sign with the algorithm of the configured key: ES256 for a P-256 key, RS256 for an RSA key unless its entry says otherwise",
-    ),
-    "key_unknown": Code(
-        401,
-        "no configured key fits the token's `kid`",
-        "add the public key of the signing key under `keys:` in datasets.yaml, or sign with a key that stands there",
+        "the token's algorithm is none that this server takes",
+        "sign with ES256 and a P-256 key, or with another algorithm of docs/reference/claims.md and its key",
     ),
     "signature_invalid": Code(
         401,
-        "the signature does not verify with any configured key",
-        "sign with the private half of a configured key (`rowseal keys thumbprint` names both halves alike), and send the token unchanged",
+        "no configured key proves the token's signature",
+        "sign with the private half of a configured key and its algorithm (`rowseal keys thumbprint` names both halves alike), and send the token unchanged",
+    ),
+    "keys_unavailable": Code(
+        503, "the issuer's keys cannot be had at the moment, so the token cannot be proven", "try again in a moment; the token may be good"
     ),
     "token_expired": Code(401, "the token has expired", "fetch a fresh token"),
     "token_not_yet_valid": Code(401, "the token is not valid yet", "set the clock of the signing server right, or raise `leeway`"),
@@ -190,7 +188,15 @@ class Refused(Exception):
 
 
 class TokenRefused(Refused):
-    """The token itself is not accepted (401)."""
+    """The token itself is not accepted (401), or cannot be proven at the moment (503).
+
+    `reason` and `key`, the id of a key that is configured, are for the log alone: which keys there are is nothing for whoever proved nothing.
+    """
+
+    def __init__(self, code: str, detail: str | None = None, *, hint: str | None = None, reason: str | None = None, key: str | None = None) -> None:
+        super().__init__(code, detail, hint=hint)
+        self.reason = reason
+        self.key = key
 
 
 class AccessRefused(Refused):

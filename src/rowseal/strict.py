@@ -10,19 +10,21 @@ import base64
 import binascii
 import json
 import re
+from datetime import datetime
 from decimal import Decimal
 from json import JSONDecoder
 from typing import Any, Final, NoReturn, cast
 
 from rowseal.claims import Json
 
-__all__ = ["Malformed", "from_base64url", "json_list", "json_object", "json_text", "to_base64url"]
+__all__ = ["Malformed", "from_base64url", "json_list", "json_object", "json_text", "moment", "to_base64url"]
 
 # The longest number taken, in characters: 256 bits fit (78 digits), and no number costs more than a few microseconds.
 NUMBER_LENGTH: Final = 80
 # The range of a double, down to its smallest. Beyond it no honest signer writes, and Decimal arithmetic explodes in memory.
 NUMBER_EXPONENT: Final = 324
 
+MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 # The last character of a group of 2 or 3 carries bits that no byte uses: only these leave them zero.
 _LAST_OF: Final = {0: None, 2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
@@ -56,6 +58,16 @@ def from_base64url(text: str) -> bytes:
 def to_base64url(data: bytes) -> str:
     """Encode without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def moment(text: str) -> float:
+    """Seconds since the epoch of a date and time with its offset from UTC (ISO 8601), such as `2026-01-31T12:00:00Z`. Raises Malformed."""
+    try:
+        if MOMENT.fullmatch(text):
+            return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise Malformed("must be a date and time with its offset, such as `2026-01-31T12:00:00Z`")
 
 
 def json_object(data: bytes, *, depth: int) -> dict[str, Json]:

@@ -8,6 +8,7 @@ has to be lenient where one issuer's tokens need not be (RFC 8725).
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,14 +40,20 @@ _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ"})
 # Named in the refusal, because each asks the verifier to trust the token about itself, or to read other bytes than were signed.
 _HEADER_TRAPS: Final = ("jwk", "jku", "x5u", "x5c", "crit", "zip", "b64", "cty", "enc")
 _ALGORITHMS: Final = get_default_algorithms()
+# What some key may be pinned to. Which of them any key is pinned to here is nothing for a stranger.
+_KNOWN: Final = frozenset({"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 
 
 class Verifier:
     """Verifies tokens against the configured keys. Holds no state beyond its configuration: one serves all threads."""
 
-    def __init__(self, rules: Sequence[TokenRules], *, token_bytes: int) -> None:
-        """`token_bytes` bounds a token's length. Raises KeyRefused where it would be unclear which key or rules a token has."""
+    def __init__(self, rules: Sequence[TokenRules], *, token_bytes: int, complete_until: float = math.inf) -> None:
+        """`token_bytes` bounds a token's length. Raises KeyRefused where it would be unclear which key or rules a token has.
+
+        `complete_until`, in seconds since the epoch: from then on keys may be missing here, and a token that nothing proves may be good.
+        """
         self.token_bytes = token_bytes
+        self._complete_until = complete_until
         self._rules: dict[str, TokenRules] = {}
         self._named: dict[str, list[PublicKey]] = {}
         self._by_algorithm: dict[str, list[PublicKey]] = {}
@@ -93,10 +100,14 @@ class Verifier:
         header_part, payload_part, signature = self._split(token, member)
         header = _read_header(header_part, self._types | {"JWT"}, self._ignored)
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
+<<<<<<< HEAD
         key = self._verifying_key(header.algorithm, header.kid, signed, signature)
         # What some rules take was let through to here; which rules hold is known now.
         if not header.ignored <= self._rules[key.facts.id].ignored:
             raise TokenRefused("header_refused")
+=======
+        key = self._verifying_key(algorithm, kid, signed, signature, now)
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         try:
             content = strict.json_object(strict.from_base64url(payload_part), depth=PAYLOAD_DEPTH)
         except strict.Malformed as error:
@@ -110,14 +121,19 @@ class Verifier:
             for key in self._candidates(proof.algorithm, proof.kid):
                 # INVARIANT: the thumbprint is that of the key which verified the signature, so the signature holds for this key too.
                 if key.thumbprint == proof.thumbprint:
-                    return self._judged(key, claims.content, claims.digest, proof, now)
-        raise TokenRefused("key_unknown", "the key that signed the token is configured no longer")
+                    return self._judged(self._in_time(key, now), claims.content, claims.digest, proof, now)
+        raise self._unproven("key_unknown", now)
 
     def _judged(self, key: PublicKey, content: Mapping[str, Json], digest: str, proof: Proof, now: float) -> Claims:
         rules = self._rules[key.facts.id]
+<<<<<<< HEAD
         if proof.type not in rules.types:
             raise _wrong_type(rules.types)
         expires_at = _check_times(content, rules, now)
+=======
+        # INVARIANT: what was proven by a key ends with it, wherever it is remembered.
+        expires_at = min(_check_times(content, rules, now), key.retire_at, key.confirmed_until)
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         _check_issuer(content, rules)
         return Claims(key=key.facts, content=content, expires_at=expires_at, digest=digest, proof=proof)
 
@@ -134,23 +150,38 @@ class Verifier:
         except strict.Malformed as error:
             raise TokenRefused("token_malformed", f"the token's signature cannot be read: {error}") from None
 
-    def _verifying_key(self, algorithm: str, kid: str | None, signed: bytes, signature: bytes) -> PublicKey:
-        for key in self._candidates(algorithm, kid):
-            if _signed_by(key, signed, signature):
-                return key
-        raise TokenRefused("signature_invalid")
+    def _verifying_key(self, algorithm: str, kid: str | None, signed: bytes, signature: bytes, now: float) -> PublicKey:
+        known = self._candidates(algorithm, kid)
+        # INVARIANT: whether a key is known shows neither in the answer nor in the work: without one, another looks at the signature in vain.
+        for key in known or self._by_algorithm.get(algorithm, [])[:1]:
+            if _signed_by(key, signed, signature) and known:
+                return self._in_time(key, now)
+        raise self._unproven("signature_wrong" if known else "key_algorithm" if kid is None or kid in self._named else "key_unknown", now)
 
     def _candidates(self, algorithm: str, kid: str | None) -> list[PublicKey]:
         # INVARIANT: the header only picks among keys; each key is used with the one algorithm that was pinned at start-up.
-        if kid is None:
-            candidates = self._by_algorithm.get(algorithm, [])
-        elif (named := self._named.get(kid)) is None:
-            raise TokenRefused("key_unknown")
-        else:
-            candidates = [key for key in named if key.algorithm == algorithm]
-        if not candidates:
+        if algorithm not in _KNOWN:
             raise TokenRefused("algorithm_refused")
-        return candidates
+        if kid is None:
+            return self._by_algorithm.get(algorithm, [])
+        return [key for key in self._named.get(kid, ()) if key.algorithm == algorithm]
+
+    def _in_time(self, key: PublicKey, now: float) -> PublicKey:
+        """The key, where its tokens are taken now. Refused like a token that no key proves, before anything of it is read."""
+        if now < key.not_before:
+            raise self._unproven("key_not_yet_valid", now, key)
+        if now >= key.retire_at:
+            raise self._unproven("key_retired", now, key)
+        if now >= key.confirmed_until:
+            raise self._unproven("key_unconfirmed", now, key)
+        return key
+
+    def _unproven(self, reason: str, now: float, key: PublicKey | None = None) -> TokenRefused:
+        """One answer for every token that no key proves: what it was is for the log."""
+        known = None if key is None else key.facts.id
+        if now >= self._complete_until:
+            return TokenRefused("keys_unavailable", reason=reason, key=known)
+        return TokenRefused("signature_invalid", reason=reason, key=known)
 
 
 def _signed_by(key: PublicKey, signed: bytes, signature: bytes) -> bool:

@@ -151,30 +151,22 @@ TOKENS: Final = (
     ),
     Refusal(
         "algorithm_refused",
-        "sign with the algorithm of the configured key: ES256 for a P-256 key, RS256 for an RSA key unless its entry says otherwise",
-        verified(add_key("RSA"), signer="RSA", algorithm="PS256"),
+        "sign with ES256 and a P-256 key, or with another algorithm of docs/reference/claims.md and its key",
+        lambda place: place.gate().verify(f"eyJhbGciOiJub25lIn0.{place.sign().split('.')[1]}."),
         {
-            "sign with the algorithm of the configured key: ES256 for a P-256 key": verified(algorithm="ES256"),
-            "RS256 for an RSA key": verified(add_key("RSA"), signer="RSA", algorithm="RS256"),
-            "unless its entry says otherwise": verified(
-                lambda document: (add_key("RSA")(document), document["tokens"][0]["keys"][1].update(algorithm="PS256")), signer="RSA", algorithm="PS256"
-            ),
-        },
-    ),
-    Refusal(
-        "key_unknown",
-        "add the public key of the signing key under `keys:` in datasets.yaml, or sign with a key that stands there",
-        verify(lambda place: place.token(signer="other")),
-        {
-            "add the public key of the signing key under `keys:` in datasets.yaml": verify(lambda place: place.token(signer="other"), add_key("other")),
-            "sign with a key that stands there": verify(Place.token),
+            "sign with ES256 and a P-256 key": verified(algorithm="ES256"),
+            "or with another algorithm of docs/reference/claims.md and its key": verified(add_key("RSA"), signer="RSA", algorithm="RS256"),
         },
     ),
     Refusal(
         "signature_invalid",
-        "sign with the private half of a configured key (`rowseal keys thumbprint` names both halves alike), and send the token unchanged",
-        verified(signer="other"),
-        {"sign with the private half of a configured key (`rowseal keys thumbprint` names both halves alike), and send the token unchanged": verified()},
+        "sign with the private half of a configured key and its algorithm (`rowseal keys thumbprint` names both halves alike), and send the token unchanged",
+        verified(add_key("RSA"), signer="RSA", algorithm="PS256"),
+        {
+            "sign with the private half of a configured key": verified(),
+            "and its algorithm": verified(add_key("RSA"), signer="RSA", algorithm="RS256"),
+            "(`rowseal keys thumbprint` names both halves alike), and send the token unchanged": verify(Place.token),
+        },
     ),
     Refusal(
         "token_expired",

@@ -33,6 +33,7 @@ _STATUS: Final = {
     429: "Too many queries at once",
     500: "A promise of rowseal's own did not hold",
     502: "The database failed",
+    503: "Who the bearer is cannot be proven at the moment",
     504: "The query ran out of time",
 }
 _TOKEN: Final[list[dict[str, list[str]]]] = [{"token": []}]
@@ -57,7 +58,10 @@ def document() -> dict[str, Any]:
                     "description": "The answer is cut at the server's row limit and then says `truncated`.",
                     "security": _TOKEN,
                     "requestBody": _body("Ask"),
-                    "responses": {"200": _json("The permitted rows", "Answer"), **_refusals(400, 401, 403, 413, 429, 500, 502, 504, but={"explain_closed"})},
+                    "responses": {
+                        "200": _json("The permitted rows", "Answer"),
+                        **_refusals(400, 401, 403, 413, 429, 500, 502, 503, 504, but={"explain_closed"}),
+                    },
                 }
             },
             DATASETS: {
@@ -68,7 +72,7 @@ def document() -> dict[str, Any]:
                     "security": _TOKEN,
                     "responses": {
                         "200": _json("The granted datasets, in the order of the configuration", "Datasets"),
-                        **_refusals(401, 500, 502, but={"query_failed"}),
+                        **_refusals(401, 500, 502, 503, but={"query_failed"}),
                     },
                 }
             },
@@ -81,7 +85,7 @@ def document() -> dict[str, Any]:
                     "requestBody": _body("Ask"),
                     "responses": {
                         "200": _json("The secured query", "Explanation"),
-                        **_refusals(400, 401, 403, 413, 500, 502, but={"result_too_large", "query_failed"}),
+                        **_refusals(400, 401, 403, 413, 500, 502, 503, but={"result_too_large", "query_failed"}),
                     },
                 }
             },

@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rowseal.catalog import FieldType
+<<<<<<< HEAD
 from rowseal.catalog.scalars import ClaimPath, Count, Duration, JoinType, Leeway, Name, Size, Text, Version
+=======
+from rowseal.catalog.scalars import Count, Duration, JoinType, Leeway, Moment, Name, Size, Text, Version
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
 from rowseal.filters import FlatFilters, Operator
 
 __all__ = [
@@ -66,6 +70,12 @@ class KeyEntry(_Entry):
     """true: tokens of this key may have their queries explained: the text that the database gets, with names of tables and rules."""
     project_id: Text | None = None
     """Demanded of this key's tokens. Default: the profile's."""
+    issuer: Text | None = None
+    """Demanded as `iss` of this key's tokens, where several issuers stand in one profile. Default: the profile's."""
+    not_before: Moment | None = None
+    """The key's tokens are refused before this moment, such as `2026-01-31T12:00:00Z`."""
+    retire_at: Moment | None = None
+    """The key's tokens are refused from this moment on, also those that claim to live longer."""
 
 
 class RoleLimitsEntry(_Entry):

@@ -11,7 +11,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+<<<<<<< HEAD
 __all__ = ["VARIABLE", "ClaimPath", "Count", "Duration", "JoinType", "Leeway", "Name", "Size", "Text", "Version", "kind_of"]
+=======
+from rowseal import strict
+
+__all__ = ["VARIABLE", "Count", "Duration", "JoinType", "Leeway", "Moment", "Name", "Size", "Text", "Version", "kind_of"]
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": Decimal("0.001"), None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -107,6 +113,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _moment(value: object) -> float:
+    try:
+        return strict.moment(_text(value))
+    except strict.Malformed as error:
+        raise _wrong(str(error)) from None
+
+
 def _name(value: object) -> str:
     text = _text(value)
     # INVARIANT: a name that differs from another one only in what nobody can see does not exist.
@@ -146,3 +159,4 @@ Duration = Annotated[float, BeforeValidator(_positive_duration), _shown(_DURATIO
 Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
 JoinType = Annotated[Literal["inner", "left"], BeforeValidator(_join_type)]
 Leeway = Annotated[float, BeforeValidator(_leeway), _shown(_DURATION, type="number", minimum=0, maximum=600)]
+Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"anyOf": [{"type": "string", "pattern": strict.MOMENT.pattern}, VARIABLE]})]

@@ -152,9 +152,14 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
     thumbprints: set[str] = set()
     known = [entry.id for entry in document.datasets]
     for number, entry in enumerate(document.tokens):
+<<<<<<< HEAD
         mapping = claim_mapping(document, number, findings)
         # A project that stands with a key holds for that key alone: such keys get rules of their own.
         by_project: dict[str | None, list[PublicKey]] = defaultdict(list)
+=======
+        # A project or an issuer that stands with a key holds for that key alone: such keys get rules of their own.
+        demanded: dict[tuple[str | None, str | None], list[PublicKey]] = defaultdict(list)
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         for position, key in enumerate(entry.keys):
             at: yaml_text.Path = ("tokens", number, "keys", position)
             if key.id in ids:
@@ -165,10 +170,15 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
                     findings.add((*at, "datasets", place), f"names no dataset of this file{nearest(dataset, known)}")
             if key.project_id is not None and entry.project_id not in {None, key.project_id}:
                 findings.add((*at, "project_id"), "contradicts the `project_id:` of its profile; remove one of the two")
+            if key.issuer is not None and entry.issuer not in {None, key.issuer}:
+                findings.add((*at, "issuer"), "contradicts the `issuer:` of its profile; remove one of the two")
+            if key.not_before is not None and key.retire_at is not None and key.not_before >= key.retire_at:
+                findings.add((*at, "retire_at"), "is not later than `not_before:`, so no token of this key would ever be taken")
             read_keys = _keys(key, entry.profile, folder, at, findings)
             if any(each.thumbprint in thumbprints for each in read_keys):
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
             thumbprints.update(each.thumbprint for each in read_keys)
+<<<<<<< HEAD
             by_project[key.project_id or entry.project_id] += read_keys
         rules += [_rules(entry, tuple(keys), project, mapping) for project, keys in by_project.items()]
     return tuple(rules)
@@ -176,12 +186,21 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
 
 def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | None, mapping: ClaimMapping | None) -> TokenRules:
     rules = TokenRules(
+=======
+            demanded[key.issuer or entry.issuer, key.project_id or entry.project_id] += read_keys
+        rules += [_rules(entry, tuple(keys), issuer, project) for (issuer, project), keys in demanded.items()]
+    return tuple(rules)
+
+
+def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, project_id: str | None) -> TokenRules:
+    return TokenRules(
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         entry.profile,
         keys,
         entry.max_lifetime,
         entry.leeway,
         entry.flat_filters,
-        entry.issuer,
+        issuer,
         entry.audience,
         project_id,
         origin_required=entry.origin == "required",
@@ -207,10 +226,12 @@ def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findi
     facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets, explain=entry.explain)
     try:
         reader = read_key_list if sources[0] == "public_keys" else read_public_keys
-        return reader(text, facts=facts, algorithm=entry.algorithm)
+        found = reader(text, facts=facts, algorithm=entry.algorithm)
     except KeyRefused as problem:
         findings.add(at, str(problem))
         return ()
+    times = {name: moment for name in ("not_before", "retire_at") if (moment := getattr(entry, name)) is not None}
+    return tuple(replace(key, source=sources[0], **times) for key in found)
 
 
 def _functions(entry: FunctionsEntry, findings: Findings) -> FunctionRules:

@@ -83,7 +83,7 @@ class Gate:
     @property
     def keys(self) -> tuple[PublicKey, ...]:
         """The public keys whose tokens are taken."""
-        return self._state.verifier.keys
+        return self._state.keys.ring.verifier.keys
 
     def reload(self) -> None:
         """Load the same file again, with its keys and databases, and swap everything at once. Blocks; call it in a thread.
@@ -112,16 +112,17 @@ class Gate:
         `presented`: how it came. A token that is bound to its holder (`allowedOrigins`, `cnf`) is refused without it.
         """
         state, now = self._state, self.clock()
-        verifier = state.body_verifier if from_body else state.verifier
+        ring = state.keys.ring
+        verifier = ring.body_verifier if from_body else ring.verifier
         fits = isinstance(token, str) and len(token) <= verifier.token_bytes  # else it will be refused, and is not read to its end here
         # Every byte of the token is in its digest: an ECDSA signature can be altered and still be valid, and is then proven for itself.
         key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest() if fits else b"", from_body
         known: _Verified | None = state.verified.get(key)
         # INVARIANT: a token that was valid at one moment is valid at every later one before its end: `nbf` and `iat` have passed, and the
-        # life that is left only shrinks. So nothing else of it is to be judged again while the configuration is the same.
-        if known is None or not known.since <= now < known.claims.expires_at:
+        # life that is left only shrinks. So nothing else of it is to be judged again while configuration and keys are the same.
+        if known is None or known.judged.epoch != ring.epoch or not known.since <= now < known.claims.expires_at:
             claims = verifier.verify(token, now=now)
-            known = _Verified(claims, judged(state, claims), now)
+            known = _Verified(claims, judged(state, ring, claims), now)
             state.verified.put(key, known, len(token))
         # INVARIANT: who presents the token is never remembered with it.
         require(known.judged.holder, presented, token=token, now=now, seen=self._proofs)
@@ -132,7 +133,7 @@ class Gate:
 
         `presented`: as for `verify`.
         """
-        return verify_dashboard(token, lambda: self._state.verifier, clock=self.clock, presented=presented, seen=self._proofs)
+        return verify_dashboard(token, lambda: self._state.keys.ring.verifier, clock=self.clock, presented=presented, seen=self._proofs)
 
     def reachable(self) -> bool:
         """Whether every database answers now. Blocks, for as long as connecting may take."""

@@ -22,6 +22,7 @@ from rowseal.engine import Result, Stop, to_json
 from rowseal.errors import AccessRefused, BudgetExceeded, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
 from rowseal.gate import routing
+from rowseal.gate.keyring import Keyring
 from rowseal.gate.state import State
 from rowseal.gate.workers import stoppable, turn
 from rowseal.grants import Grant, read_grant
@@ -45,20 +46,20 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the state of one epoch makes of a token."""
+    """What one state makes of a token with the keyring of one epoch."""
 
-    epoch: int
+    epoch: int  # of the keyring
     grant: Grant
     holder: Holder
     policies: Mapping[str, Policy]  # by connection
     reached: tuple[str, ...]  # the connections that its queries may be for
 
 
-def judged(state: State, claims: Claims) -> Judged:
-    """Read the grant and apply it to every connection. Raises TokenRefused."""
-    rules = state.verifier.rules_of(claims)
+def judged(state: State, ring: Keyring, claims: Claims) -> Judged:
+    """Read the grant and apply it to every connection. `ring` has the key that proved the claims. Raises TokenRefused."""
+    rules = ring.verifier.rules_of(claims)
     grant, holder = read_grant(claims, rules), read_holder(claims.content, rules)
-    return Judged(state.epoch, grant, holder, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
+    return Judged(ring.epoch, grant, holder, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
 
 
 class Access:
@@ -161,11 +162,11 @@ class Access:
 
     def _under(self, state: State) -> Judged:
         """What this state makes of the token. Raises TokenRefused where it does not take the token, or takes it no longer."""
-        now = self._gate.clock()
+        ring, now = state.keys.ring, self._gate.clock()
         mine = self._judged
-        if mine.epoch != state.epoch:
-            # INVARIANT: what an earlier state made of the token has no part in this use.
-            mine = self._judged = judged(state, state.verifier.judge(self._claims, now=now))
+        if mine.epoch != ring.epoch or now >= mine.grant.expires_at:
+            # INVARIANT: what earlier keys or an earlier state made of the token has no part in this use.
+            mine = self._judged = judged(state, ring, ring.verifier.judge(self._claims, now=now))
         if now >= mine.grant.expires_at:
             raise TokenRefused("token_expired")
         return mine
@@ -214,6 +215,7 @@ class Access:
         """Write one decision, whatever comes of it."""
         with decisions.current() as trail:
             record = _Record(trail)
+            reason: str | None = None
             code, status = "our_bug", 500  # what is neither a Refused nor an answer: a cancellation, or a mistake of ours
             try:
                 yield record
@@ -221,6 +223,7 @@ class Access:
                 record.trail.refused = None
             except Refused as refusal:
                 code, status = refusal.code, refusal.status
+                reason = refusal.reason if isinstance(refusal, TokenRefused) else None
                 record.trail.tell(refusal)
                 if isinstance(refusal, OurBug):
                     _log.error("request %s: nothing ran: %s", trail.request_id, refusal.internal)
@@ -239,6 +242,7 @@ class Access:
                         stages=record.trail.stages,
                         rows=None if result is None else len(result.rows),
                         truncated=None if result is None else result.truncated,
+                        reason=reason,
                     )
                 )
 

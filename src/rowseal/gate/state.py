@@ -16,12 +16,12 @@ from typing import Any, Final
 from rowseal.catalog import Catalog, Limits
 from rowseal.configuration import Configuration
 from rowseal.engine import Database
+from rowseal.gate.keyring import Keys
 from rowseal.gate.plans import Plans
 from rowseal.gate.recent import Recent
 from rowseal.sql import guards, proof
 from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.names import DatasetLookup
-from rowseal.tokens import Verifier
 
 __all__ = ["Connection", "State"]
 
@@ -80,9 +80,9 @@ class State:
     limits: Limits
     connections: Mapping[str, Connection]  # by name, in the order of the file
     catalogs: Mapping[str, Catalog]
-    verifier: Verifier
-    body_verifier: Verifier  # for tokens in bodies, which may be larger
-    # What the gate made of tokens. INVARIANT: it goes with the state, so no key, filter or dataset that a reload took away lives on in it.
+    keys: Keys
+    # What the gate made of tokens. INVARIANT: it goes with the state, so no filter or dataset that a reload took away lives on in it; and what
+    # another keyring than that of now has proven is not taken from it.
     verified: Recent[Any, Any] = field(default_factory=lambda: Recent(entries=_TOKENS, weight=_TOKEN_BYTES), init=False, repr=False)
     _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
 
@@ -90,7 +90,7 @@ class State:
     def open(cls, configuration: Configuration, *, epoch: int) -> State:
         """Open the databases and judge their roles. Raises Misconfigured; whatever is raised, nothing stays open."""
         limits = configuration.limits
-        verifier, body_verifier = (Verifier(configuration.token_rules, token_bytes=size) for size in (limits.token_bytes, limits.body_token_bytes))
+        keys = Keys(configuration.token_rules, limits)
         opened: dict[str, Connection] = {}
         try:
             for name, catalog in configuration.catalogs.items():
@@ -103,7 +103,7 @@ class State:
         except BaseException:
             _close(opened.values())
             raise
-        return cls(epoch, limits, MappingProxyType(opened), configuration.catalogs, verifier, body_verifier)
+        return cls(epoch, limits, MappingProxyType(opened), configuration.catalogs, keys)
 
     def enter(self) -> bool:
         """Begin a use; `leave` ends it. False where the state is retired: then there is a newer one, or the gate is closed."""

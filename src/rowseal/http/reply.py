@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import Message, Send
 
 from rowseal import decisions
-from rowseal.errors import BudgetExceeded, EngineFailed, OurBug, Refused
+from rowseal.errors import BudgetExceeded, EngineFailed, OurBug, Refused, TokenRefused
 from rowseal.http.rewrite import EngineReply
 from rowseal.http.transport import problem
 
@@ -112,7 +112,10 @@ class Reply:
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
 
     def _record(self, refusal: Refused) -> None:
-        decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, *self.bearer, stages=self._trail.stages))
+        (token, key), reason = self.bearer, None
+        if isinstance(refusal, TokenRefused):
+            key, reason = key or refusal.key, refusal.reason
+        decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, token, key, stages=self._trail.stages, reason=reason))
 
     def _dressed(self, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in headers if name.lower() != b"x-request-id"]

@@ -1,4 +1,4 @@
-"""Public keys, and the rules under which their tokens are read.
+"""Public keys as text: a PEM block, a JWK, a JWKS, or a list of PEM blocks.
 
 One algorithm is pinned to each key when it is read, so a token can never choose how it is verified (RFC 8725 section 3.1).
 """
@@ -9,8 +9,7 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -19,12 +18,14 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rowseal import strict
 from rowseal.claims import Json, KeyFacts
+<<<<<<< HEAD:src/rowseal/keys.py
 from rowseal.filters import FlatFilters
 from rowseal.mapping import ClaimMapping
+=======
+from rowseal.keys.types import AsymmetricPublicKey, KeyRefused, PublicKey
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves):src/rowseal/keys/reading.py
 
-__all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules", "pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "thumbprint"]
-
-AsymmetricPublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey"
+__all__ = ["pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "thumbprint"]
 
 RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 # RFC 7518 section 3.3 asks for 2048 bits; above 8192 one signature costs the verifier milliseconds.
@@ -43,6 +44,7 @@ _KEY_FORMS: Final = "write a PEM block `BEGIN PUBLIC KEY`, a JWK or a JWKS"
 _LIST_FORMS: Final = "write a JSON list of PEM blocks, as it is or in base64"
 
 
+<<<<<<< HEAD:src/rowseal/keys.py
 class KeyRefused(ValueError):
     """The text is no public key that tokens may be verified with. The message says what to write instead and holds no key material."""
 
@@ -83,6 +85,8 @@ class TokenRules:
     ignored: frozenset[str] = frozenset()
 
 
+=======
+>>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves):src/rowseal/keys/reading.py
 def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[PublicKey, ...]:
     """Read one PEM block (SubjectPublicKeyInfo or PKCS #1), one JWK (RFC 7517) or a JWKS document. Raises KeyRefused.
 

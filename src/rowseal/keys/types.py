@@ -1,0 +1,57 @@
+"""What a public key is, and the rules under which its tokens are read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from rowseal.claims import KeyFacts
+from rowseal.filters import FlatFilters
+
+__all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules"]
+
+AsymmetricPublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey"
+
+
+class KeyRefused(ValueError):
+    """The text is no public key that tokens may be verified with. The message says what to write instead and holds no key material."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """One parsed public key with the single algorithm pinned to it. Moments are seconds since the epoch.
+
+    `thumbprint` is RFC 7638 SHA-256 in base64url; `kid` the key set's own name for the key, if any; `source` the key of datasets.yaml that
+    brought it. From `not_before` until just before `retire_at` its tokens are taken, and not from `confirmed_until` on, unless whoever
+    publishes it has confirmed it anew by then.
+    """
+
+    facts: KeyFacts
+    algorithm: str
+    thumbprint: str
+    key: Any  # a cryptography public key object
+    kid: str | None = None
+    source: str = "public_key"
+    not_before: float = -math.inf
+    retire_at: float = math.inf
+    confirmed_until: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """One entry of `tokens:` in datasets.yaml. Times in seconds."""
+
+    profile: str
+    keys: tuple[PublicKey, ...]
+    max_lifetime: float = 7200.0
+    leeway: float = 30.0
+    flat_filters: FlatFilters = FlatFilters.ALL
+    issuer: str | None = None
+    audience: str | None = None
+    project_id: str | None = None
+    origin_required: bool = False
+    dpop_required: bool = False
