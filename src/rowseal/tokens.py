@@ -100,14 +100,10 @@ class Verifier:
         header_part, payload_part, signature = self._split(token, member)
         header = _read_header(header_part, self._types | {"JWT"}, self._ignored)
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
-<<<<<<< HEAD
-        key = self._verifying_key(header.algorithm, header.kid, signed, signature)
+        key = self._verifying_key(header.algorithm, header.kid, signed, signature, now)
         # What some rules take was let through to here; which rules hold is known now.
         if not header.ignored <= self._rules[key.facts.id].ignored:
             raise TokenRefused("header_refused")
-=======
-        key = self._verifying_key(algorithm, kid, signed, signature, now)
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         try:
             content = strict.json_object(strict.from_base64url(payload_part), depth=PAYLOAD_DEPTH)
         except strict.Malformed as error:
@@ -126,14 +122,10 @@ class Verifier:
 
     def _judged(self, key: PublicKey, content: Mapping[str, Json], digest: str, proof: Proof, now: float) -> Claims:
         rules = self._rules[key.facts.id]
-<<<<<<< HEAD
         if proof.type not in rules.types:
             raise _wrong_type(rules.types)
-        expires_at = _check_times(content, rules, now)
-=======
         # INVARIANT: what was proven by a key ends with it, wherever it is remembered.
         expires_at = min(_check_times(content, rules, now), key.retire_at, key.confirmed_until)
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         _check_issuer(content, rules)
         return Claims(key=key.facts, content=content, expires_at=expires_at, digest=digest, proof=proof)
 

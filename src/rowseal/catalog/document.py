@@ -7,11 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rowseal.catalog import FieldType
-<<<<<<< HEAD
-from rowseal.catalog.scalars import ClaimPath, Count, Duration, JoinType, Leeway, Name, Size, Text, Version
-=======
-from rowseal.catalog.scalars import Count, Duration, JoinType, Leeway, Moment, Name, Size, Text, Version
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
+from rowseal.catalog.scalars import ClaimPath, Count, Duration, JoinType, Leeway, Moment, Name, Size, Text, Version
 from rowseal.filters import FlatFilters, Operator
 
 __all__ = [

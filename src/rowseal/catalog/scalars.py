@@ -11,13 +11,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-<<<<<<< HEAD
-__all__ = ["VARIABLE", "ClaimPath", "Count", "Duration", "JoinType", "Leeway", "Name", "Size", "Text", "Version", "kind_of"]
-=======
 from rowseal import strict
 
-__all__ = ["VARIABLE", "Count", "Duration", "JoinType", "Leeway", "Moment", "Name", "Size", "Text", "Version", "kind_of"]
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
+__all__ = ["VARIABLE", "ClaimPath", "Count", "Duration", "JoinType", "Leeway", "Moment", "Name", "Size", "Text", "Version", "kind_of"]
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": Decimal("0.001"), None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -152,14 +152,9 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
     thumbprints: set[str] = set()
     known = [entry.id for entry in document.datasets]
     for number, entry in enumerate(document.tokens):
-<<<<<<< HEAD
         mapping = claim_mapping(document, number, findings)
-        # A project that stands with a key holds for that key alone: such keys get rules of their own.
-        by_project: dict[str | None, list[PublicKey]] = defaultdict(list)
-=======
         # A project or an issuer that stands with a key holds for that key alone: such keys get rules of their own.
         demanded: dict[tuple[str | None, str | None], list[PublicKey]] = defaultdict(list)
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
         for position, key in enumerate(entry.keys):
             at: yaml_text.Path = ("tokens", number, "keys", position)
             if key.id in ids:
@@ -178,23 +173,13 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
             if any(each.thumbprint in thumbprints for each in read_keys):
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
             thumbprints.update(each.thumbprint for each in read_keys)
-<<<<<<< HEAD
-            by_project[key.project_id or entry.project_id] += read_keys
-        rules += [_rules(entry, tuple(keys), project, mapping) for project, keys in by_project.items()]
-    return tuple(rules)
-
-
-def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], project_id: str | None, mapping: ClaimMapping | None) -> TokenRules:
-    rules = TokenRules(
-=======
             demanded[key.issuer or entry.issuer, key.project_id or entry.project_id] += read_keys
-        rules += [_rules(entry, tuple(keys), issuer, project) for (issuer, project), keys in demanded.items()]
+        rules += [_rules(entry, tuple(keys), issuer, project, mapping) for (issuer, project), keys in demanded.items()]
     return tuple(rules)
 
 
-def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, project_id: str | None) -> TokenRules:
-    return TokenRules(
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves)
+def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, project_id: str | None, mapping: ClaimMapping | None) -> TokenRules:
+    rules = TokenRules(
         entry.profile,
         keys,
         entry.max_lifetime,

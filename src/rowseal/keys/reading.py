@@ -18,12 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rowseal import strict
 from rowseal.claims import Json, KeyFacts
-<<<<<<< HEAD:src/rowseal/keys.py
-from rowseal.filters import FlatFilters
-from rowseal.mapping import ClaimMapping
-=======
 from rowseal.keys.types import AsymmetricPublicKey, KeyRefused, PublicKey
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves):src/rowseal/keys/reading.py
 
 __all__ = ["pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "thumbprint"]
 
@@ -44,49 +39,6 @@ _KEY_FORMS: Final = "write a PEM block `BEGIN PUBLIC KEY`, a JWK or a JWKS"
 _LIST_FORMS: Final = "write a JSON list of PEM blocks, as it is or in base64"
 
 
-<<<<<<< HEAD:src/rowseal/keys.py
-class KeyRefused(ValueError):
-    """The text is no public key that tokens may be verified with. The message says what to write instead and holds no key material."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """One parsed public key with the single algorithm pinned to it.
-
-    `thumbprint` is RFC 7638 SHA-256 in base64url; `kid` the key set's own name for the key, if any.
-    """
-
-    facts: KeyFacts
-    algorithm: str
-    thumbprint: str
-    key: Any  # a cryptography public key object
-    kid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRules:
-    """One entry of `tokens:` in datasets.yaml. Times in seconds.
-
-    `types` is what `typ` of a header may say, in upper case; `ignored` are members of a header that may stand there and say nothing.
-    """
-
-    profile: str
-    keys: tuple[PublicKey, ...]
-    max_lifetime: float = 7200.0
-    leeway: float = 30.0
-    flat_filters: FlatFilters = FlatFilters.ALL
-    issuer: str | None = None
-    audience: str | None = None
-    project_id: str | None = None
-    origin_required: bool = False
-    dpop_required: bool = False
-    mapping: ClaimMapping | None = None
-    types: frozenset[str] = frozenset({"JWT"})
-    ignored: frozenset[str] = frozenset()
-
-
-=======
->>>>>>> dc03c7c (Swap keyrings under one number, end what a key proved with the key, and answer alike for all that no key proves):src/rowseal/keys/reading.py
 def read_public_keys(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[PublicKey, ...]:
     """Read one PEM block (SubjectPublicKeyInfo or PKCS #1), one JWK (RFC 7517) or a JWKS document. Raises KeyRefused.
 

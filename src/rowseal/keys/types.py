@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rowseal.claims import KeyFacts
 from rowseal.filters import FlatFilters
+from rowseal.mapping import ClaimMapping
 
 __all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules"]
 
@@ -43,7 +44,10 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """One entry of `tokens:` in datasets.yaml. Times in seconds."""
+    """One entry of `tokens:` in datasets.yaml. Times in seconds.
+
+    `types` is what `typ` of a header may say, in upper case; `ignored` are members of a header that may stand there and say nothing.
+    """
 
     profile: str
     keys: tuple[PublicKey, ...]
@@ -55,3 +59,6 @@ class TokenRules:
     project_id: str | None = None
     origin_required: bool = False
     dpop_required: bool = False
+    mapping: ClaimMapping | None = None
+    types: frozenset[str] = frozenset({"JWT"})
+    ignored: frozenset[str] = frozenset()
