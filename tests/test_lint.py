@@ -82,6 +82,10 @@ GUARD = {"guards": ORDERS["guards"]}
 FILTER = {"secure_filters": [{"field": "region", "op": "=", "value": "North"}]}
 FIELDS = ORDERS["fields"]
 TEXT_GUARD = {"guards": [{"field": "region", "op": "="}]}
+IDENTITY = {
+    "profile": "oidc", "issuer": "https://login.example.com/", "audience": "shop", "attributes": {"tenant": {"orders": "tenant_id"}},
+    "roles": {"reader": {"datasets": ["orders"]}},
+}  # fmt: skip
 
 # code, dataset -> (tables, configuration) that provokes it, and one that cures it
 PROVOKED: dict[tuple[str, str | None], tuple[Any, Any]] = {
@@ -101,6 +105,10 @@ PROVOKED: dict[tuple[str, str | None], tuple[Any, Any]] = {
     ("undeclared_columns", "orders"): ((TABLES, [orders(fields=FIELDS[:2])], {}), (TABLES, [orders()], {})),
     ("development_key", None): ((TABLES, [orders()], {"key": {"development": True}}), (TABLES, [orders()], {})),
     ("long_lifetime", None): ((TABLES, [orders()], {"tokens": {"max_lifetime": "25h"}}), (TABLES, [orders()], {"tokens": {"max_lifetime": "24h"}})),
+    ("writable_claim", None): (
+        (TABLES, [orders()], {"tokens": {**IDENTITY, "claims": {"tenant": "user_metadata.tenant", "roles": "roles"}}}),
+        (TABLES, [orders()], {"tokens": {**IDENTITY, "claims": {"tenant": "app_metadata.tenant", "roles": "roles"}}}),
+    ),
     ("allowed_function", None): ((TABLES, [orders()], {"functions": {"allow": ["soundex"]}}), (TABLES, [orders()], {"functions": {"deny": ["soundex"]}})),
 }
 

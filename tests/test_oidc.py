@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from rowseal import Gate, errors
+from rowseal import Gate, cli, errors
 from rowseal.configuration import load
 from rowseal.gate import Access
 
@@ -462,6 +463,51 @@ def test_a_file_that_leaves_something_unsaid_is_not_loaded(folder: Path, was: st
     else:
         found = problems(folder, text)
         assert any(said in each for each in found), found
+
+
+# --- the command line ------------------------------------------------------------------------------------------------------------------------
+
+
+def ran(*arguments: str, stdin: str = "") -> tuple[int, dict[str, Any]]:
+    out, err = StringIO(), StringIO()
+    status = cli.run([*arguments, "--json"], out=out, err=err, stdin=StringIO(stdin), clock=lambda: float(NOW))
+    return status, json.loads(out.getvalue())
+
+
+def test_inspect_says_what_a_token_opens_here_and_without_a_file_that_it_says_who_somebody_is(folder: Path) -> None:
+    (folder / "datasets.yaml").write_text(PLAIN)
+    status, report = ran("inspect", "-", stdin=signed())
+    assert (status, report["kind"], report["verified"], report["datasets"]) == (0, "access token of an identity provider", False, {})
+    assert any("says who somebody is" in each for each in report["warnings"])
+    judge = ("inspect", "-", "--config", str(folder / "datasets.yaml"))
+    status, report = ran(*judge, stdin=signed())
+    assert (status, report["verified"], report["warnings"]) == (0, True, [])
+    assert {name: found["rows"] for name, found in report["datasets"].items()} == {
+        "orders": "tenant = ...",
+        "items": "its row of `orders` is open",
+        "products": "every row",
+    }
+    assert "acme" not in json.dumps(report)
+    status, report = ran(*judge, stdin=signed(tenant=None))
+    assert (status, report["datasets"]["orders"]["refused"]["code"]) == (0, "claim_required")
+    assert "it opens nothing" in ran(*judge, stdin=signed(roles=["owner"]))[1]["warnings"][0]
+    for over, code in (({"nonce": "n"}, "token_kind"), ({"aud": "shop-web"}, "issuer_refused"), ({"exp": NOW}, "token_expired")):
+        status, report = ran(*judge, stdin=signed(**over))
+        assert (status, report["refused"]["code"]) == (1, code)
+
+
+def test_lint_knows_that_attributes_are_rules_and_which_claims_people_write_themselves(folder: Path) -> None:
+    (folder / "datasets.yaml").write_text(PLAIN.replace("tenant: tenant, roles", "tenant: user_metadata.tenant, roles"))
+    _, found = ran("lint", "--config", str(folder / "datasets.yaml"))
+    codes = {(each["code"], each["dataset"]) for each in found["findings"]}
+    assert ("writable_claim", None) in codes
+    assert ("no_index", "orders") in codes
+    assert ("no_rule", "orders") not in codes
+    (folder / "datasets.yaml").write_text(
+        PLAIN.replace("{orders: tenant, items: through", "{orders: none, items: none").replace("[orders, items, ", "[").replace("[orders]", "[products]")
+    )
+    _, found = ran("lint", "--config", str(folder / "datasets.yaml"))
+    assert ("no_rule", "orders") in {(each["code"], each["dataset"]) for each in found["findings"]}
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------------------------------

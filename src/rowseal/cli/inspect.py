@@ -20,6 +20,7 @@ from rowseal.filters import Operator
 from rowseal.grants import DashboardGrant, Grant, read_dashboard_grant, read_grant
 from rowseal.holder import read_holder
 from rowseal.keys import PublicKey, TokenRules, thumbprint
+from rowseal.mapping import ClaimMapping
 from rowseal.policy import AllOf, AnyOf, Policy, Predicate, Through
 from rowseal.tokens import HEADER_DEPTH, PAYLOAD_DEPTH, Verifier
 
@@ -35,7 +36,7 @@ def inspect(options: Options, terminal: Terminal) -> int:
     now = terminal.clock() if options.at is None else _moment(options.at)
     configuration = None if options.config is None else load(options.config)
     token = terminal.token(options.token)
-    report = _read(token, now)
+    report = _read(token, now, configuration)
     if configuration is not None:
         _judge(report, token, configuration, now)
     report.warnings += _warnings(report, now)
@@ -57,8 +58,11 @@ def _moment(text: str) -> float:
     return moment.timestamp()
 
 
-def _read(token: str, now: float) -> Report:
-    """The verifier's own reading of the claims, whoever signed them. Raises TokenRefused or Failed where there is nothing to read."""
+def _read(token: str, now: float, configuration: Configuration | None) -> Report:
+    """The verifier's own reading of the claims, whoever signed them. Raises TokenRefused or Failed where there is nothing to read.
+
+    `configuration` says what an identity provider's claims mean.
+    """
     parts = token.split(".")
     try:
         strict.json_object(strict.from_base64url(parts[0]), depth=HEADER_DEPTH)
@@ -74,8 +78,10 @@ def _read(token: str, now: float) -> Report:
         raise Failed(f"the token's payload cannot be read: {error}") from None
     # both once more, with numbers as `json` writes them again
     header, claims = json.loads(strict.from_base64url(parts[0])), json.loads(payload, parse_float=_float)
-    report = Report("data access token", header, claims, None, None, judged=False, grant=None)
-    verifier, rules, signed_again = _reader(payload, claims)
+    mapping = _mapping(claims, configuration)
+    kind = "data access token" if mapping is None else "access token of an identity provider"
+    report = Report(kind, header, claims, None, None, judged=False, grant=None)
+    verifier, rules, signed_again = _reader(payload, claims, mapping)
     try:
         verified = verifier.verify(signed_again, now=0)
         report.expires_at = verified.expires_at
@@ -104,13 +110,23 @@ def _grant(claims: Claims, rules: TokenRules) -> Grant | DashboardGrant:
     return read_grant(claims, rules)
 
 
-def _reader(payload: bytes, claims: Mapping[str, Any]) -> tuple[Verifier, TokenRules, str]:
+def _mapping(claims: Mapping[str, Any], configuration: Configuration | None) -> ClaimMapping | None:
+    """How claims are read that say who somebody is, by the entry of their issuer; None for those of a signer of the `vizzly` profile."""
+    if "iss" not in claims or not claims.keys().isdisjoint({"dataSetIds", "secureFilters", "accessType"}):
+        return None
+    for rules in () if configuration is None else configuration.token_rules:
+        if rules.mapping is not None and rules.issuer == claims["iss"]:
+            return rules.mapping
+    return ClaimMapping(("roles",), {}, ()) if "sub" in claims else None
+
+
+def _reader(payload: bytes, claims: Mapping[str, Any], mapping: ClaimMapping | None) -> tuple[Verifier, TokenRules, str]:
     """A verifier of the claims alone, and the token for it: the payload signed again, with a key made for the moment.
 
     So the form of the claims is judged by the code that judges every token. It takes any life, any start and any audience.
     """
     key = Ed25519PrivateKey.generate()
-    facts = KeyFacts("inspect", "vizzly")
+    facts = KeyFacts("inspect", "vizzly" if mapping is None else "oidc")
     audience = claims.get("aud")
     rules = TokenRules(
         profile=facts.profile,
@@ -118,6 +134,7 @@ def _reader(payload: bytes, claims: Mapping[str, Any]) -> tuple[Verifier, TokenR
         max_lifetime=float("inf"),
         leeway=float("inf"),
         audience=str(audience[0] if isinstance(audience, list) and audience else audience) if "aud" in claims else None,
+        mapping=mapping,
     )
     signed = ".".join(map(strict.to_base64url, (b'{"alg":"EdDSA"}', payload)))
     return Verifier([rules], token_bytes=2 * _TOKEN_LENGTH), rules, f"{signed}.{strict.to_base64url(key.sign(signed.encode()))}"
@@ -135,7 +152,9 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
     except TokenRefused as refusal:
         report.refusal = refusal
         return
-    report.grant = grant
+    report.grant, report.refusal = grant, None
+    if claims.key.profile == "oidc" and isinstance(grant, Grant) and not grant.dataset_ids:
+        report.warnings.append("none of its roles stands in the configuration, or it has none: it opens nothing")
     if isinstance(grant, DashboardGrant):
         return
     for catalog in configuration.catalogs.values():
@@ -193,7 +212,10 @@ def _warnings(report: Report, now: float) -> Iterator[str]:
     elif grant is not None:
         if grant.dataset_ids is None and not report.judged:
             yield "grants every dataset; those without a filter in the token are refused here unless they are public, and open on other engines"
-        if bare := sorted((grant.dataset_ids or frozenset()) - grant.filters.keys()):
+        if grant.key.profile == "oidc":
+            if not report.judged:
+                yield "says who somebody is: what that opens stands in the configuration (write `--config datasets.yaml`)"
+        elif bare := sorted((grant.dataset_ids or frozenset()) - grant.filters.keys()):
             yield f"granted without a filter, so refused here unless public or read through a parent, and open on other engines: {_listed(bare)}"
         if grant.dataset_ids is not None and (closed := sorted(grant.filters.keys() - grant.dataset_ids)):
             yield f"filtered but not granted: {_listed(closed)}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rowseal.catalog import Catalog, ConfigFilter, Dataset, Storage, ThroughFilter
+from rowseal.catalog import Catalog, ConfigFilter, Dataset, Field, Storage, ThroughFilter
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import Document
 from rowseal.catalog.examine import Examined
 from rowseal.configuration import Configuration
+from rowseal.keys import TokenRules
 
 __all__ = ["RISKS", "Risk", "Seen", "risks"]
 
@@ -73,6 +74,10 @@ RISKS: Final[Mapping[str, _Meaning]] = {
         "tokens may live for more than 24 hours: a stolen one is good for as long, because nothing revokes it",
         "write a shorter `max_lifetime:` and let the host application sign anew",
     ),
+    "writable_claim": _Meaning(
+        "a claim that people may write themselves at the identity provider decides which rows or datasets they read",
+        "take the claim from where only you may write, such as `app_metadata`",
+    ),
     "allowed_function": _Meaning(
         "a function that is not on rowseal's list may be called: it can do whatever the database lets it do",
         "read what it does, or remove it from `functions.allow`",
@@ -108,6 +113,8 @@ class Seen:
 _LONG_SECONDS: Final = 24 * 3600
 _OLD_SECONDS: Final = 365 * 86_400
 _SHOWN: Final = 8
+# Supabase's and Clerk's objects of what people say about themselves.
+_WRITABLE: Final = frozenset({"user_metadata", "raw_user_meta_data", "unsafe_metadata"})
 
 
 def risks(seen: Seen) -> Iterator[Risk]:
@@ -130,7 +137,7 @@ def _of_dataset(seen: Seen, dataset: Dataset, catalog: Catalog, at: yaml_text.Pa
     examined = seen.examined[dataset.id]
     if dataset.public:
         yield Risk("public_dataset", (*at, "public"), f"`{dataset.id}` is open to every token that is granted it")
-    elif not dataset.guards and not dataset.secure_filters:
+    elif not dataset.guards and not dataset.secure_filters and not all(_attributes(rules, dataset) for rules in seen.configuration.token_rules):
         yield Risk("no_rule", at, f"`{dataset.id}` leaves it to the token which rows it opens")
     if not dataset.guards:
         guarded = [each for each in catalog.datasets.values() if each.guards]
@@ -145,14 +152,21 @@ def _of_dataset(seen: Seen, dataset: Dataset, catalog: Catalog, at: yaml_text.Pa
                 yield Risk("unguarded_view", (*at, "table"), f"`{dataset.id}` reads the table of `{below.id}` without its guard")
     if examined.writable:
         yield Risk("writing_role", (*at, "table"), f"the database role may write to the table of `{dataset.id}`")
-    yield from _of_columns(dataset, examined, at)
+    attributes = [name for rules in seen.configuration.token_rules for name in _attributes(rules, dataset)]
+    yield from _of_columns(dataset, examined, [field for name in attributes if (field := dataset.field(name)) is not None], at)
     yield from _drift(seen, dataset, examined, at)
 
 
-def _of_columns(dataset: Dataset, examined: Examined, at: yaml_text.Path) -> Iterator[Risk]:
+def _attributes(rules: TokenRules, dataset: Dataset) -> list[str]:
+    """The fields by which the attributes of these tokens restrict the dataset."""
+    attributes = () if rules.mapping is None else rules.mapping.attributes
+    return [each.fields[dataset.id] for each in attributes if dataset.id in each.fields]
+
+
+def _of_columns(dataset: Dataset, examined: Examined, attributes: Sequence[Field], at: yaml_text.Path) -> Iterator[Risk]:
     fields = {each.id: each for each in dataset.fields}
     guarded = [fields[guard.field] for guard in dataset.guards]
-    own, filtered = [], []
+    own, filtered = [], [*attributes]
     for rule in dataset.secure_filters:
         if isinstance(rule, ThroughFilter):
             own += [fields[mine] for mine, _ in rule.on]
@@ -161,7 +175,7 @@ def _of_columns(dataset: Dataset, examined: Examined, at: yaml_text.Path) -> Ite
     finding = guarded or own or filtered  # those of the rules that leave the fewest rows
     if examined.indexed is not None and finding and not any(field.column in examined.indexed for field in finding):
         says = f"`{dataset.id}` is searched by {_listed([field.column for field in finding])}, and no index begins with that"
-        yield Risk("no_index", (*at, "guards" if guarded else "secure_filters"), says)
+        yield Risk("no_index", (*at, "guards" if guarded else "secure_filters") if guarded or dataset.secure_filters else at, says)
     for field in dict.fromkeys([*guarded, *own, *filtered]):
         if field.storage is Storage.TEXT and field.column in examined.folding:
             number = dataset.fields.index(field)
@@ -194,6 +208,9 @@ def _of_keys(seen: Seen) -> Iterator[Risk]:
         at: yaml_text.Path = ("tokens", number)
         if profile.max_lifetime > _LONG_SECONDS:
             yield Risk("long_lifetime", (*at, "max_lifetime"), f"tokens may live for {profile.max_lifetime / 3600:g} hours")
+        for name, path in profile.claims.items():
+            if path[0] in _WRITABLE:
+                yield Risk("writable_claim", (*at, "claims", name), f"`{name}` is in `{path[0]}`, which people may write themselves")
         for position, key in enumerate(profile.keys):
             if key.development:
                 yield Risk("development_key", (*at, "keys", position), f"the key `{key.id}` opens datasets without a filter")
