@@ -33,7 +33,7 @@ _GROUPS: Final = {
     413: "larger than this server accepts",
     429: "too much at once",
     502: "the database",
-    503: "the keys",
+    503: "what the token is judged by is out of reach",
     504: "time",
     499: "nobody waits for the answer",
     500: "a promise of rowseal's own did not hold",

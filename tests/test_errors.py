@@ -20,6 +20,7 @@ CLASSES = {
     413: {errors.BudgetExceeded},
     429: {errors.BudgetExceeded},
     502: {errors.EngineFailed},
+    503: {errors.TokenRefused},
     504: {errors.TimedOut},
     499: {errors.Cancelled},
     500: {errors.OurBug, errors.Unsecured},

@@ -17,7 +17,8 @@ Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | N
 class KeyFacts:
     """What the configuration says about the key that verified a token. `datasets` None means no narrowing by key.
 
-    `explain`: whoever bears its tokens may see what their queries are made into.
+    `explain`: whoever bears its tokens may see what their queries are made into. `max_rows` and `max_values` bound what its tokens, all of
+    them together, may read and name in an hour; None means without bound.
     """
 
     id: str
@@ -25,6 +26,8 @@ class KeyFacts:
     development: bool = False
     datasets: frozenset[str] | None = None
     explain: bool = False
+    max_rows: int | None = None
+    max_values: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Proof:
 class Claims:
     """The verified content of one token. Only `tokens` makes one.
 
-    `expires_at` is in seconds since the epoch (UTC), the earliest of the token's own moments of expiry.
+    `expires_at` is in seconds since the epoch (UTC), the earliest of the token's own moments of expiry. `issued_at` is its `iat`; where it has
+    none, the earliest that its rules allow: the expiry minus `max_lifetime`. `token_id` is its `jti`.
     `digest` is the hex SHA-256 of `header.payload`: an ECDSA signature can be altered without becoming invalid, so it is no identity.
     `proof` is None for claims that a signer reads before it signs them.
     """
@@ -51,3 +55,5 @@ class Claims:
     expires_at: float
     digest: str
     proof: Proof | None = None
+    issued_at: float = 0.0
+    token_id: str | None = field(default=None, repr=False)

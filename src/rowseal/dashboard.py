@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from rowseal import decisions
 from rowseal.claims import Claims
@@ -19,6 +19,10 @@ from rowseal.holder import Holder, Presented, read_holder, require
 from rowseal.tokens import Verifier
 
 __all__ = ["DashboardAccess", "verify_dashboard"]
+
+# Whether a token is revoked, by its claims and its subject; and that together with the verifier of the configuration that holds now.
+_Revoked: TypeAlias = Callable[[Claims, str | None], bool]
+_Current: TypeAlias = Callable[[], tuple[Verifier, _Revoked]]
 
 _SEAL: Final = object()
 _MEMBER: Final = "dashboardAccessToken"
@@ -67,8 +71,11 @@ class DashboardAccess(DashboardGrant):
         self._judge()
 
 
-def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Callable[[], float], presented: Presented | None, seen: Seen) -> DashboardAccess:
-    """Prove who the bearer is, and write the decision. `current` gives the verifier of the configuration that holds now. Raises TokenRefused."""
+def verify_dashboard(token: str, current: _Current, *, clock: Callable[[], float], presented: Presented | None, seen: Seen) -> DashboardAccess:
+    """Prove who the bearer is, and write the decision. Raises TokenRefused.
+
+    `current` gives the verifier of the configuration that holds now, and what tells who is revoked now; `userReference` is the subject.
+    """
     trail = decisions.trail()
     try:
         with trail.stage("verify"):
@@ -81,15 +88,16 @@ def verify_dashboard(token: str, current: Callable[[], Verifier], *, clock: Call
     return access
 
 
-def _verified(token: str, current: Callable[[], Verifier], clock: Callable[[], float]) -> tuple[DashboardAccess, Holder]:
+def _verified(token: str, current: _Current, clock: Callable[[], float]) -> tuple[DashboardAccess, Holder]:
     if not token:
         raise TokenRefused("token_missing", "there is no dashboard access token", hint=f"send the `{_MEMBER}`")
-    verifier = current()
+    verifier, revoked = current()
     try:
         claims = verifier.verify(token, now=clock(), member=_MEMBER)
         rules = verifier.rules_of(claims)
         grant, holder = read_dashboard_grant(claims, rules), read_holder(claims.content, rules)
-        return DashboardAccess._sealed(_SEAL, grant, partial(_judge, claims, verifier, current, clock)), holder
+        _check_revoked(claims, grant, revoked)
+        return DashboardAccess._sealed(_SEAL, grant, partial(_judge, claims, grant, verifier, current, clock)), holder
     except TokenRefused as refusal:
         if refusal.code != "token_kind":
             raise
@@ -97,12 +105,18 @@ def _verified(token: str, current: Callable[[], Verifier], clock: Callable[[], f
     raise TokenRefused("token_kind", wrong, hint=f"send the `{_MEMBER}`")
 
 
-def _judge(claims: Claims, verified_by: Verifier, current: Callable[[], Verifier], clock: Callable[[], float]) -> None:
-    now, verifier = clock(), current()
+def _judge(claims: Claims, grant: DashboardGrant, verified_by: Verifier, current: _Current, clock: Callable[[], float]) -> None:
+    now, (verifier, revoked) = clock(), current()
     if now >= claims.expires_at:
         raise TokenRefused("token_expired")
     if verifier is not verified_by:
-        judged = verifier.judge(claims, now=now)
-        rules = verifier.rules_of(judged)
-        read_dashboard_grant(judged, rules)
-        read_holder(judged.content, rules)
+        claims = verifier.judge(claims, now=now)
+        rules = verifier.rules_of(claims)
+        grant = read_dashboard_grant(claims, rules)
+        read_holder(claims.content, rules)
+    _check_revoked(claims, grant, revoked)
+
+
+def _check_revoked(claims: Claims, grant: DashboardGrant, revoked: _Revoked) -> None:
+    if revoked(claims, grant.user_reference):
+        raise TokenRefused("token_revoked")

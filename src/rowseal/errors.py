@@ -74,7 +74,13 @@ CODES: Final[dict[str, Code]] = {
     "keys_unavailable": Code(
         503, "the issuer's keys cannot be had at the moment, so the token cannot be proven", "try again in a moment; the token may be good"
     ),
-    "token_expired": Code(401, "the token has expired", "fetch a fresh token"),
+    "token_expired": Code(401, "the token has expired", "fetch a fresh token from the host application, and ask again with it"),
+    "token_revoked": Code(
+        401, "the token was revoked", "fetch a fresh token from the host application; if that is refused too, whoever revoked it has to be asked"
+    ),
+    "token_idle": Code(401, "the token was not used for longer than it may stay idle, and has ended", "fetch a fresh token from the host application"),
+    "token_replayed": Code(401, "the token holds for one use, and was used already", "fetch a fresh token for each request"),
+    "state_unavailable": Code(503, "what was revoked cannot be known at the moment, so no token is accepted", "try again in a moment; the token may be good"),
     "token_not_yet_valid": Code(401, "the token is not valid yet", "set the clock of the signing server right, or raise `leeway`"),
     "expiry_missing": Code(401, "the token names no moment at which it expires", "sign with `expires` (ISO 8601 with an offset) or `exp` (a number)"),
     "lifetime_too_long": Code(
@@ -108,6 +114,9 @@ CODES: Final[dict[str, Code]] = {
     "explain_closed": Code(403, "queries of this token may not be explained", "ask the operator, who may write `explain: true` at the key in datasets.yaml"),
     "dataset_unknown": Code(403, "no dataset of this name is open to this token", "read a dataset that the token grants, or sign a token that grants this one"),
     "dataset_not_asked": Code(403, "the query reads another dataset than the one the request names", "name the dataset that the query reads"),
+    "dataset_revoked": Code(
+        403, "access to this dataset was revoked for tokens as old as this one", "fetch a fresh token from the host application, and ask again with it"
+    ),
     "filter_required": Code(
         403,
         "the token grants this dataset but restricts no rows of it",
@@ -158,6 +167,12 @@ CODES: Final[dict[str, Code]] = {
     ),
     "result_too_large": Code(413, "the result is larger than this server sends", "aggregate, select fewer columns, or raise `limits.result_bytes`"),
     "too_many_queries": Code(429, "too many queries run at once", "try again in a moment"),
+    "key_rows_spent": Code(
+        429, "tokens of this key have read as many rows as they may in an hour", "aggregate instead, wait as long as `Retry-After` says, or ask the operator"
+    ),
+    "key_values_spent": Code(
+        429, "tokens of this key have named as many filter values as they may in an hour", "wait as long as `Retry-After` says, or ask the operator"
+    ),
     "query_failed": Code(502, "the database could not run the query", "check types and functions; the operator's log holds the reason"),
     "database_unavailable": Code(502, "the database could not be reached", "try again in a moment"),
     "timed_out": Code(504, "the query ran longer than this server allows", "narrow the query, or raise `limits.seconds`"),
@@ -208,7 +223,11 @@ class QueryRefused(Refused):
 
 
 class BudgetExceeded(Refused):
-    """A bound on size or concurrency was reached (413, 429)."""
+    """A bound on size, concurrency or use was reached (413, 429). `retry_after`: in how many seconds it is worth asking again."""
+
+    def __init__(self, code: str, detail: str | None = None, *, hint: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(code, detail, hint=hint)
+        self.retry_after = retry_after
 
 
 class EngineFailed(Refused):

@@ -9,7 +9,7 @@ The algebra, in full:
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -21,7 +21,7 @@ from rowseal.errors import AccessRefused
 from rowseal.filters import Filter, FilterTree, Group, Operator, Scalar
 from rowseal.grants import Grant
 
-__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "shape"]
+__all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "chosen", "shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,11 @@ class Rows:
 class Policy:
     """One grant applied to one catalog. Decides per dataset, when a query reads it; remembers what it permitted."""
 
-    def __init__(self, grant: Grant, catalog: Catalog) -> None:
+    def __init__(self, grant: Grant, catalog: Catalog, revoked: frozenset[str] = frozenset()) -> None:
+        """`revoked` are the ids of datasets that are closed to tokens as old as this one."""
         self.grant = grant
         self.catalog = catalog
+        self.revoked = revoked
         self._permitted: dict[str, Rows] = {}
 
     def unknown(self) -> AccessRefused:
@@ -89,13 +91,15 @@ class Policy:
         """The permitted rows of a dataset.
 
         Raises AccessRefused: `dataset_unknown` where the grant does not name it (the same answer as `unknown`), else
-        `filter_required`, `filter_inapplicable`, `guard_unmet` or `claim_required`.
+        `dataset_revoked`, `filter_required`, `filter_inapplicable`, `guard_unmet` or `claim_required`.
         """
         known = self._permitted.get(dataset.id)
         if known is not None and known.dataset is dataset:
             return known
         if not self.grant.grants(dataset.id) or self.catalog.datasets.get(dataset.id) is not dataset:
             raise self.unknown()
+        if dataset.id in self.revoked:
+            raise AccessRefused("dataset_revoked")
         parts: list[Predicate] = []
         branches = self._branches(dataset)
         if branches is None:
@@ -252,6 +256,27 @@ def _claimed(claims: object, path: str, *, several: bool) -> Scalar | tuple[Scal
     if not several and isinstance(found, (bool, int, Decimal, str)):
         return found
     raise AccessRefused("claim_required")
+
+
+def chosen(rows: Rows) -> Iterator[tuple[str, Bound]]:
+    """The values by which the token itself restricts these rows, each with its field's id; those that the configuration wrote are left out."""
+    # The rules of the configuration stand last, one part each, in the order of the file.
+    parts, rules = rows.predicate.parts, rows.dataset.secure_filters
+    own = len(parts) - len(rules)
+    yield from _conditions(parts[:own])
+    for rule, part in zip(rules, parts[own:], strict=True):
+        if isinstance(part, Through):
+            yield from chosen(part.parent)
+        elif not isinstance(rule, ConfigFilter):
+            yield from _conditions((part,))
+
+
+def _conditions(parts: Iterable[Predicate]) -> Iterator[tuple[str, Bound]]:
+    for part in parts:
+        if isinstance(part, Condition):
+            yield from ((part.field.id, value) for value in part.values)
+        elif not isinstance(part, Through):
+            yield from _conditions(part.parts)
 
 
 def shape(rows: Rows) -> Hashable:

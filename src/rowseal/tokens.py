@@ -23,13 +23,14 @@ from rowseal.claims import Claims, Json, Proof
 from rowseal.errors import TokenRefused
 from rowseal.keys import KeyRefused, PublicKey, TokenRules
 
-__all__ = ["Verifier"]
+__all__ = ["Verifier", "expiry"]
 
 # {secureFilters: {dataset: [[{value: [...]}]]}} is six deep; parameters may nest too
 PAYLOAD_DEPTH: Final = 16
 HEADER_DEPTH: Final = 2
 HEADER_LENGTH: Final = 4096  # characters of base64: the longest kid, each character written as an escape, still fits
 KID_LENGTH: Final = 256
+ID_LENGTH: Final = 256  # characters of a `jti`
 # In seconds this is the year 5138, in milliseconds 1973: nobody means the one, and the other is a mistake of units.
 LATEST_SECOND: Final = 100_000_000_000
 
@@ -127,7 +128,10 @@ class Verifier:
         # INVARIANT: what was proven by a key ends with it, wherever it is remembered.
         expires_at = min(_check_times(content, rules, now), key.retire_at, key.confirmed_until)
         _check_issuer(content, rules)
-        return Claims(key=key.facts, content=content, expires_at=expires_at, digest=digest, proof=proof)
+        _check_present(content, rules)
+        # Without `iat` nobody knows when it was issued. The earliest moment that the rules allow is the one by which the most is revoked.
+        issued_at = _seconds(content["iat"], "iat") if "iat" in content else expires_at - rules.max_lifetime
+        return Claims(key.facts, content, expires_at, digest, proof, issued_at, _token_id(content))
 
     def _split(self, token: str, member: str) -> tuple[str, str, bytes]:
         if not isinstance(token, str) or not token:
@@ -229,7 +233,8 @@ def _read_header(part: str, types: frozenset[str], ignored: frozenset[str]) -> _
     return _Header(algorithm, kid if isinstance(kid, str) else None, kind.upper(), ignored.intersection(header))
 
 
-def _check_times(content: Mapping[str, Json], rules: TokenRules, now: float) -> float:
+def expiry(content: Mapping[str, Json]) -> float:
+    """When the token of this payload ends: the earlier of `exp` and `expires`, in epoch seconds. Raises TokenRefused."""
     moments = []
     if "exp" in content:
         moments.append(_seconds(content["exp"], "exp"))
@@ -237,7 +242,11 @@ def _check_times(content: Mapping[str, Json], rules: TokenRules, now: float) -> 
         moments.append(_moment(content["expires"]))
     if not moments:
         raise TokenRefused("expiry_missing")
-    expires_at = min(moments)
+    return min(moments)
+
+
+def _check_times(content: Mapping[str, Json], rules: TokenRules, now: float) -> float:
+    expires_at = expiry(content)
     if not now < expires_at:
         raise TokenRefused("token_expired")
     if not expires_at - now <= rules.max_lifetime:
@@ -246,6 +255,22 @@ def _check_times(content: Mapping[str, Json], rules: TokenRules, now: float) -> 
         if name in content and not _seconds(content[name], name) <= now + rules.leeway:
             raise TokenRefused("token_not_yet_valid", f"`{name}` of the token is in the future")
     return expires_at
+
+
+def _check_present(content: Mapping[str, Json], rules: TokenRules) -> None:
+    for name in rules.required_claims:
+        if content.get(name) is None:
+            raise TokenRefused("claim_invalid", f"`{name}` of the token is missing, and datasets.yaml demands it", hint=f"sign `{name}` into the token")
+
+
+def _token_id(content: Mapping[str, Json]) -> str | None:
+    if "jti" not in content:
+        return None
+    found = content["jti"]
+    # RFC 7519 section 4.1.7: a string. Any other would be an id by which the token cannot be revoked.
+    if not isinstance(found, str) or not 0 < len(found) <= ID_LENGTH:
+        raise TokenRefused("claim_invalid", f"`jti` of the token must be a string of 1 to {ID_LENGTH} characters")
+    return found
 
 
 def _seconds(value: Json, name: str) -> float:

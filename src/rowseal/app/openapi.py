@@ -24,16 +24,16 @@ OPENAPI: Final = "/openapi.json"
 
 # Codes that no request to these paths can be answered with: of other modes, of other servers, and the one that nobody reads.
 _ELSEWHERE: Final = frozenset({"path_closed", "path_unknown", "method_refused", "value_not_carried", "statement_unsecured", "query_cancelled"})
-_CLOSED_DATASET: Final = frozenset({"dataset_unknown", "filter_required", "filter_inapplicable", "guard_unmet", "claim_required"})
+_CLOSED_DATASET: Final = frozenset({"dataset_unknown", "dataset_revoked", "filter_required", "filter_inapplicable", "guard_unmet", "claim_required"})
 _STATUS: Final = {
     400: "Not a request or query that is accepted",
     401: "Who the bearer is was not proven",
     403: "Not for this bearer",
     413: "Larger than this server accepts or sends",
-    429: "Too many queries at once",
+    429: "Too many queries at once, or more than the key may in an hour",
     500: "A promise of rowseal's own did not hold",
     502: "The database failed",
-    503: "Who the bearer is cannot be proven at the moment",
+    503: "What the token is judged by is out of reach at the moment",
     504: "The query ran out of time",
 }
 _TOKEN: Final[list[dict[str, list[str]]]] = [{"token": []}]
@@ -100,7 +100,7 @@ def document() -> dict[str, Any]:
             READY: {
                 "get": {
                     "operationId": "ready",
-                    "summary": "Say whether every database answers.",
+                    "summary": "Say whether every database answers, and whether it is known what is revoked.",
                     "description": "Asked at most once a second, for two seconds at most. `epoch` is 1 at the start, one more with each reload that succeeded.",
                     "security": _NOBODY,
                     "responses": {"200": _json("All of them do", "Readiness"), "503": _json("Not all of them do", "Readiness")},

@@ -104,8 +104,11 @@ def place(database: str | URL) -> Place:
     return backend, folded, port or _PORTS.get(backend, ""), name or str(url.username or ""), str(url.query.get("service", ""))
 
 
-def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.Path = ("database",)) -> tuple[URL, str] | None:
-    """The URL with the driver that rowseal uses and paths made absolute, and the dialect. What is wrong with it goes to `findings`."""
+def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.Path = ("database",), *, made: bool = True) -> tuple[URL, str] | None:
+    """The URL with the driver that rowseal uses and paths made absolute, and the dialect. What is wrong with it goes to `findings`.
+
+    `made`: a file must be there already.
+    """
     try:
         url = make_url(written)
     except (ArgumentError, ValueError):
@@ -131,7 +134,7 @@ def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.P
         findings.add(at, "has options after `?`, which SQLite URLs may not have here; remove them")
         return None
     file = folder / url.database
-    if not _is_file(file):  # SQLite would make an empty one
+    if made and not _is_file(file):  # SQLite would make an empty one
         findings.add(at, "names a SQLite file that does not exist; relative paths begin at the folder of this file")
         return None
     return url.set(drivername="sqlite", database=str(file)), "sqlite"

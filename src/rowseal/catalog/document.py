@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rowseal.catalog import FieldType
-from rowseal.catalog.scalars import ClaimPath, Count, Duration, JoinType, Leeway, Moment, Name, Size, Text, Version
+from rowseal.catalog.scalars import ClaimPath, Count, Duration, Identifier, Idle, JoinType, Leeway, Moment, Name, Size, Text, Version
 from rowseal.filters import FlatFilters, Operator
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "RoleEntry",
     "RoleLimitsEntry",
     "SecureFilterEntry",
+    "StateEntry",
     "TokensEntry",
 ]
 
@@ -72,6 +73,10 @@ class KeyEntry(_Entry):
     """The key's tokens are refused before this moment, such as `2026-01-31T12:00:00Z`."""
     retire_at: Moment | None = None
     """The key's tokens are refused from this moment on, also those that claim to live longer."""
+    max_rows_per_hour: Count | None = None
+    """The most rows that this key's tokens, all of them together, may read in an hour. Counted by each process for itself. Default: no bound."""
+    max_values_per_hour: Count | None = None
+    """The most different values that the filters of this key's tokens may name in an hour, such as tenants. Counted likewise. Default: no bound."""
 
 
 class RoleLimitsEntry(_Entry):
@@ -115,6 +120,15 @@ class TokensEntry(_Entry):
     """`required`: tokens must name the web pages that may use them, as `allowedOrigins`. Where a token names some, that always holds."""
     dpop: Literal["optional", "required"] = "optional"
     """`required`: tokens must be bound to a key, as `cnf` (RFC 9449). Where a token is, its proofs are always asked for."""
+    required_claims: list[Name] = []
+    """Claims that every token must have, such as `iat`, `jti`."""
+    subject: ClaimPath | None = None
+    """The claim that says whom a token is for, such as `parameters.user`: then each token must have it, and `rowseal revoke subject` names it.
+    Default: `sub` for `oidc`, none for `vizzly`."""
+    one_time: bool = False
+    """true: a token holds for one request, and must have a `jti`. Needs `state:` with a database."""
+    inactivity: Idle = 0.0
+    """A token ends when it is not used for so long, such as `30m`; at least two minutes. Needs `state:` with a database. Default: 0, never."""
 
     claims: dict[Name, ClaimPath] = {}
     """For `oidc`: where the tokens say what. `roles`, and if they bring filters of their own `filters`; every other name is an attribute's.
@@ -295,6 +309,23 @@ class EngineEntry(_Entry):
     """true: start although this kind of database does not testify what a query reads."""
 
 
+class StateEntry(_Entry):
+    """What all gateways must know of tokens: exactly one of `file` and `database`."""
+
+    model_config = _one_of("file", "database")
+
+    file: Text | None = None
+    """A file of revocations, made by `rowseal revoke init`. Relative paths begin at the folder of this file."""
+    database: Text | None = Field(default=None, repr=False)
+    """A SQLAlchemy URL of SQLite or PostgreSQL, shared by every gateway. `rowseal revoke init` makes the tables."""
+    table: Identifier = "rowseal_revoked"
+    """With `database`: the table of revocations; two more have its name with `_used` and `_seen`. Default: rowseal_revoked."""
+    poll: Duration = 1.0
+    """How often it is read: a revocation holds after so long. Default: 1s."""
+    max_stale: Duration = 30.0
+    """Where it cannot be read for longer than this, every token is refused. Default: 30s."""
+
+
 class Document(_Entry):
     """datasets.yaml: what rowseal lets people read, and under which rules."""
 
@@ -316,3 +347,5 @@ class Document(_Entry):
     """Functions on top of the database's built-in list of harmless ones."""
     engine: EngineEntry = EngineEntry()
     """What the operator says in writing about the database. With `connections` it is said there."""
+    state: StateEntry | None = None
+    """Where revocations are kept, and what else all gateways must know of tokens. Default: nowhere, so nothing can be revoked but keys."""

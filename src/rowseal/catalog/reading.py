@@ -25,6 +25,7 @@ from rowseal.catalog.document import (
     RoleEntry,
     RoleLimitsEntry,
     SecureFilterEntry,
+    StateEntry,
     TokensEntry,
 )
 from rowseal.catalog.scalars import kind_of
@@ -49,6 +50,7 @@ _MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "roles.limits": RoleLimitsEntry,
     "functions": FunctionsEntry,
     "engine": EngineEntry,
+    "state": StateEntry,
 }
 _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
     ("keys", "jwks_url"): "save the key set in a file and write `jwks_file:`",

@@ -13,12 +13,13 @@ from pydantic_core import PydanticCustomError
 
 from rowseal import strict
 
-__all__ = ["VARIABLE", "ClaimPath", "Count", "Duration", "JoinType", "Leeway", "Moment", "Name", "Size", "Text", "Version", "kind_of"]
+__all__ = ["VARIABLE", "ClaimPath", "Count", "Duration", "Identifier", "Idle", "JoinType", "Leeway", "Moment", "Name", "Size", "Text", "Version", "kind_of"]
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": Decimal("0.001"), None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*){0,7}")
+_IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _DIGITS: Final = re.compile(r"([0-9]+)(x)?")
 _BYTES: Final = {None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -53,6 +54,20 @@ def _positive_duration(value: object) -> float:
     if not 0 < seconds <= 10 * 365 * 86400:
         raise _wrong("must be longer than nothing and no longer than ten years")
     return seconds
+
+
+def _idle(value: object) -> float:
+    seconds = _duration(value)
+    if seconds and not 120 <= seconds <= 10 * 365 * 86400:
+        raise _wrong("must be 0, or at least two minutes: a page that refreshes seldom would lose its token")
+    return seconds
+
+
+def _identifier(value: object) -> str:
+    text = _text(value)
+    if not _IDENTIFIER.fullmatch(text):
+        raise _wrong("must be a plain name: lower-case letters, digits and `_`, at most 50, beginning with a letter")
+    return text
 
 
 def _leeway(value: object) -> float:
@@ -153,6 +168,8 @@ Count = Annotated[int, BeforeValidator(_count), _shown(_DIGITS, type="integer", 
 Size = Annotated[int, BeforeValidator(_size), _shown(_SIZE, type="integer", minimum=1, maximum=2**40)]
 Duration = Annotated[float, BeforeValidator(_positive_duration), _shown(_DURATION, type="number", exclusiveMinimum=0)]
 Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
+Identifier = Annotated[str, BeforeValidator(_identifier), WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_IDENTIFIER.pattern}$"}, VARIABLE]})]
 JoinType = Annotated[Literal["inner", "left"], BeforeValidator(_join_type)]
+Idle = Annotated[float, BeforeValidator(_idle), _shown(_DURATION, type="number", minimum=0)]
 Leeway = Annotated[float, BeforeValidator(_leeway), _shown(_DURATION, type="number", minimum=0, maximum=600)]
 Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"anyOf": [{"type": "string", "pattern": strict.MOMENT.pattern}, VARIABLE]})]

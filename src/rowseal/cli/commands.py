@@ -17,6 +17,7 @@ from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
 from rowseal.cli.lint import lint
 from rowseal.cli.postgres_role import postgres_role
+from rowseal.cli.revoke import end_all, end_dataset, end_jti, end_key, end_subject, end_token, list_revoked, make_store, prune
 from rowseal.cli.schema import schema
 from rowseal.cli.serve import serve
 from rowseal.cli.sign import ALGORITHMS, access_tokens, create, name_keys
@@ -74,6 +75,17 @@ _ASKED: Final = (
     _option("--params", about="a value for each `:name` in the SQL, as a JSON object or `@file`", metavar="JSON"),
     _option("--connection", about="the connection that the query is for, where there are several (default: the first that takes it)", metavar="NAME"),
     _JSON,
+)
+_REASON: Final = _option("--reason", about="why, for whoever lists it later; never put a secret there", metavar="TEXT")
+_ISSUED: Final = (
+    _option("--before", about="tokens issued before this moment, as `2026-01-31T12:00:00Z` (default: now)", metavar="ISO"),
+    _option("--for-good", about="tokens whenever issued, now and later", action="store_true"),
+    _CONFIG,
+    _REASON,
+    _JSON,
+)
+_WITHIN: Final = (
+    "Every gateway of the same `state:` refuses them within its `poll`, also those that it has accepted before. docs/how-to/revoke.md says which to use."
 )
 
 COMMANDS: Final = (
@@ -233,6 +245,82 @@ COMMANDS: Final = (
         _ASKED,
     ),
     Command(
+        "revoke init",
+        make_store,
+        "Make the file or the tables of `state:`, with nothing revoked.",
+        "A file that exists is left as it is, so are tables. A gateway does not start without them.",
+        "rowseal revoke init --config datasets.yaml",
+        (_CONFIG, _option("--print", about="print the SQL that makes the tables, and do nothing", action="store_true")),
+    ),
+    Command(
+        "revoke token",
+        end_token,
+        "End one token.",
+        f"Keeps the SHA-256 of its `header.payload` and when it ends, never the token. {_WITHIN}",
+        "rowseal revoke token @tokens.json --reason 'sent to the wrong address'",
+        (_option("token", about=f"the token, or the 64 hex digits of that digest; {_KEPT_OUT}", metavar="TOKEN"), _CONFIG, _REASON, _JSON),
+    ),
+    Command(
+        "revoke jti",
+        end_jti,
+        "End the tokens with this `jti`.",
+        _WITHIN,
+        "rowseal revoke jti 5f0c3b1e",
+        (_option("jti", about=f"the id; {_KEPT_OUT}", metavar="JTI"), _CONFIG, _REASON, _JSON),
+    ),
+    Command(
+        "revoke subject",
+        end_subject,
+        "End the tokens of one person.",
+        f"Whom a token is for stands in the claim that `subject:` of its profile names. {_WITHIN}",
+        "rowseal revoke subject anna",
+        (_option("subject", about="the person, as tokens name them; `-` and `@file` as for a token", metavar="SUBJECT"), *_ISSUED),
+    ),
+    Command(
+        "revoke key",
+        end_key,
+        "End the tokens that a key has signed.",
+        f"Whoever has its private half signs new ones: with `--for-good` these are refused too, until the key is taken out of the file. {_WITHIN}",
+        "rowseal revoke key shop-2026 --for-good --reason 'the private half was in a backup'",
+        (_option("key", about="the key's `id` in the configuration", metavar="KEY"), *_ISSUED),
+    ),
+    Command(
+        "revoke dataset",
+        end_dataset,
+        "Close one dataset to the tokens that are out.",
+        f"They go on reading the others. {_WITHIN}",
+        "rowseal revoke dataset orders",
+        (_option("dataset", about="the dataset's `id` in the configuration", metavar="DATASET"), *_ISSUED),
+    ),
+    Command(
+        "revoke all",
+        end_all,
+        "End every token that is out.",
+        _WITHIN,
+        "rowseal revoke all --reason 'the signer was broken into'",
+        _ISSUED,
+    ),
+    Command(
+        "revoke list",
+        list_revoked,
+        "Print what is revoked, since when, by whom and why.",
+        "In the order in which it was written.",
+        "rowseal revoke list",
+        (_CONFIG, _JSON),
+    ),
+    Command(
+        "revoke prune",
+        prune,
+        "Take out revocations that end nothing any more.",
+        "Nothing that was refused is accepted afterwards: tokens issued longer ago than any may live are refused altogether.",
+        "rowseal revoke prune",
+        (
+            _CONFIG,
+            _option("--keep", about="hours that a token may be old (default: the longest `max_lifetime` of the file)", metavar="HOURS", type=float),
+            _JSON,
+        ),
+    ),
+    Command(
         "serve",
         serve,
         "Answer queries over HTTP, until Ctrl-C or SIGTERM.",
@@ -256,6 +344,7 @@ COMMANDS: Final = (
 )
 
 
+_GROUPS: Final = {"keys": "Key pairs for signing tokens.", "revoke": "End tokens before their time."}
 _Formatter: Final = argparse.RawDescriptionHelpFormatter
 
 
@@ -278,7 +367,7 @@ def parser() -> argparse.ArgumentParser:
         within = commands
         for each in group:
             if each not in groups:
-                about = "Key pairs for signing tokens."
+                about = _GROUPS[each]
                 groups[each] = _new(commands.add_parser, each, help=about, description=about).add_subparsers(
                     metavar="COMMAND", parser_class=_Parser, required=True
                 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rowseal import strict
 from rowseal.claims import Claims, KeyFacts
 from rowseal.cli.report import Report, facts, show, span, withheld
-from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal
+from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal, moment
 from rowseal.configuration import Configuration, load
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import Operator
@@ -22,6 +21,7 @@ from rowseal.holder import read_holder
 from rowseal.keys import PublicKey, TokenRules, thumbprint
 from rowseal.mapping import ClaimMapping
 from rowseal.policy import AllOf, AnyOf, Policy, Predicate, Through
+from rowseal.revocation import NOTHING, Revoked, StoreDamaged, StoreUnavailable, open_store
 from rowseal.tokens import HEADER_DEPTH, PAYLOAD_DEPTH, Verifier
 
 __all__ = ["inspect"]
@@ -33,7 +33,7 @@ _LARGEST_DOUBLE: Final = 2**53  # above it JavaScript's numbers skip integers
 
 def inspect(options: Options, terminal: Terminal) -> int:
     """`inspect`: read one token and report."""
-    now = terminal.clock() if options.at is None else _moment(options.at)
+    now = terminal.clock() if options.at is None else moment(options.at, "--at")
     configuration = None if options.config is None else load(options.config)
     token = terminal.token(options.token)
     report = _read(token, now, configuration)
@@ -46,16 +46,6 @@ def inspect(options: Options, terminal: Terminal) -> int:
     else:
         show(report, shown, now, terminal)
     return OK if report.refusal is None else FAILED
-
-
-def _moment(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Failed("`--at` must be a date and time with its offset, like `2026-01-31T12:00:00Z`")
-    return moment.timestamp()
 
 
 def _read(token: str, now: float, configuration: Configuration | None) -> Report:
@@ -149,8 +139,12 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
         rules = verifier.rules_of(claims)
         grant = _grant(claims, rules)
         read_holder(claims.content, rules)
+        revoked = _revoked(configuration)
     except TokenRefused as refusal:
         report.refusal = refusal
+        return
+    if revoked.refuses(claims, grant.user_reference if isinstance(grant, DashboardGrant) else grant.subject):
+        report.refusal = TokenRefused("token_revoked")
         return
     report.grant, report.refusal = grant, None
     if claims.key.profile == "oidc" and isinstance(grant, Grant) and not grant.dataset_ids:
@@ -158,7 +152,7 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
     if isinstance(grant, DashboardGrant):
         return
     for catalog in configuration.catalogs.values():
-        policy = Policy(grant, catalog)
+        policy = Policy(grant, catalog, revoked.closed(claims.issued_at))
         for dataset in catalog.datasets.values():
             if grant.dataset_ids is None or dataset.id in grant.dataset_ids:
                 try:
@@ -168,6 +162,19 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
     report.warnings += _strangers(grant, frozenset(dataset for catalog in configuration.catalogs.values() for dataset in catalog.datasets))
     if len(token) > configuration.limits.token_bytes:
         report.warnings.append(f"longer than `limits.token_bytes` ({configuration.limits.token_bytes}): accepted in a body only, where that is configured")
+
+
+def _revoked(configuration: Configuration) -> Revoked:
+    """What is revoked now. Raises TokenRefused where that cannot be known, as a server would."""
+    if configuration.state is None:
+        return NOTHING
+    store = open_store(configuration.state)
+    try:
+        return store.read() or NOTHING
+    except (StoreUnavailable, StoreDamaged):
+        raise TokenRefused("state_unavailable") from None
+    finally:
+        store.close()
 
 
 def _rows(predicate: Predicate) -> str:

@@ -12,7 +12,7 @@ from rowseal.cli.terminal import Terminal, described
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.grants import DashboardGrant, Grant
 
-__all__ = ["Report", "facts", "show", "span", "withheld"]
+__all__ = ["Report", "facts", "iso", "show", "span", "withheld"]
 
 _SHOWN: Final = frozenset({"dataSetIds", "expires", "exp", "iat", "nbf", "accessType", "scope", "iss", "aud"})  # say nothing about anybody's rows
 _SHOWN_IN_FILTERS: Final = frozenset({"field", "op"})
@@ -62,7 +62,8 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 seconds"
 
 
-def _iso(moment: float) -> str:
+def iso(moment: float) -> str:
+    """A moment of epoch seconds as ISO 8601 in UTC."""
     # any moment that the verifier takes is a date: its latest is in the year 5138
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
@@ -73,7 +74,7 @@ def facts(report: Report, claims: Mapping[str, Any], now: float) -> dict[str, An
         "kind": report.kind,
         "header": report.header,
         "claims": claims,
-        "expires_at": None if report.expires_at is None else _iso(report.expires_at),
+        "expires_at": None if report.expires_at is None else iso(report.expires_at),
         "seconds_left": None if report.expires_at is None else round(report.expires_at - now, 3),
         "verified": report.judged and report.refusal is None,
         "refused": None if report.refusal is None else described(report.refusal),
@@ -92,7 +93,7 @@ def show(report: Report, claims: Mapping[str, Any], now: float, terminal: Termin
     terminal.say(f"claims   {json.dumps(claims, indent=2)}".replace("\n", "\n         "))
     if report.expires_at is not None:
         left = report.expires_at - now
-        terminal.say(f"expires  {_iso(report.expires_at)}, {f'in {span(left)}' if left > 0 else f'{span(left)} ago'}")
+        terminal.say(f"expires  {iso(report.expires_at)}, {f'in {span(left)}' if left > 0 else f'{span(left)} ago'}")
     if report.refusal is not None:
         terminal.say(f"verdict  refused: {report.refusal.code} ({report.refusal.status}): {report.refusal.detail}\n         cure: {report.refusal.hint}")
     elif report.judged:

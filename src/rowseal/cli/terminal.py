@@ -9,6 +9,7 @@ import unicodedata
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -17,7 +18,7 @@ from rowseal import strict
 from rowseal.errors import OurBug, Problem, Refused
 from rowseal.tokens import PAYLOAD_DEPTH
 
-__all__ = ["BUG", "FAILED", "OK", "Failed", "Options", "Terminal", "readable"]
+__all__ = ["BUG", "FAILED", "OK", "Failed", "Options", "Terminal", "moment", "readable"]
 
 OK: Final = 0
 FAILED: Final = 1
@@ -38,6 +39,17 @@ def readable(text: str) -> str:
     The escapes are JSON's, so JSON stays the same JSON.
     """
     return text if text.isprintable() else "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
+def moment(text: str, option: str) -> float:
+    """The moment that an option names, in epoch seconds. Raises Failed."""
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            return found.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise Failed(f"`{option}` must be a date and time with its offset, like `2026-01-31T12:00:00Z`")
 
 
 @dataclass(frozen=True, slots=True)

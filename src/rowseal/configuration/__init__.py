@@ -28,12 +28,14 @@ from rowseal.catalog.text import Findings, nearest
 from rowseal.claims import KeyFacts
 from rowseal.configuration.backings import Backings
 from rowseal.configuration.mappings import check_attributes, claim_mapping
+from rowseal.configuration.state import state_address
 from rowseal.errors import Misconfigured, Problem
 from rowseal.grants import IGNORED, TYPES
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
 from rowseal.mapping import ClaimMapping
+from rowseal.revocation import StateAddress
 
-__all__ = ["Configuration", "files", "load"]
+__all__ = ["Configuration", "files", "load", "load_state"]
 
 _FILE_BYTES: Final = 4_000_000
 
@@ -46,6 +48,7 @@ class Configuration:
     limits: Limits
     token_rules: tuple[TokenRules, ...]
     path: Path
+    state: StateAddress | None = None
 
 
 def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
@@ -55,11 +58,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     """
     path = Path(path)
     findings = Findings(str(path))
-    try:
-        text = _file_text(path)
-    except (OSError, ValueError) as error:
-        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}{_elsewhere(error)}")]) from None
-    document = read(text, findings, environ)
+    document = _document(path, findings, environ)
     folder = path.resolve().parent
     found = addresses(document, folder, findings)
     entries = members(document, findings)
@@ -68,6 +67,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         check_names(mine, found[name].dialect if name in found else "", findings)
     token_rules = _token_rules(document, folder, findings)
     functions = _functions(document.functions, findings)
+    state = state_address(document, folder, findings)
     backings = {name: Backings(entries[name], address.dialect, functions, findings) for name, address in found.items()}
     findings.stop()
     reflections = {name: _reflected(address, backings[name], findings) for name, address in found.items()}
@@ -82,7 +82,32 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
         catalogs[name] = Catalog(address.dialect, database, MappingProxyType(datasets), limits, functions, *written)
     check_attributes(document, catalogs, findings)
     findings.stop()
-    return Configuration(MappingProxyType(catalogs), limits, token_rules, path)
+    return Configuration(MappingProxyType(catalogs), limits, token_rules, path, state)
+
+
+def load_state(path: str | Path, *, made: bool = True, environ: Mapping[str, str] = os.environ) -> tuple[Document, StateAddress]:
+    """What datasets.yaml says, unresolved, and where its `state:` is. No database of datasets is asked, and no key is read: to revoke must always work.
+
+    `made`: the store must be there already. Raises Misconfigured.
+    """
+    path = Path(path)
+    findings = Findings(str(path))
+    document = _document(path, findings, environ)
+    if document.state is None:
+        findings.add((), "has no `state:`, where revocations are kept: write such as `state: {file: revoked.jsonl}`, and `rowseal revoke init` makes it")
+    address = state_address(document, path.resolve().parent, findings, made=made)
+    findings.stop()
+    if address is None:  # uncovered: whatever makes it None was noted
+        raise Misconfigured(list(findings.problems))
+    return document, address
+
+
+def _document(path: Path, findings: Findings, environ: Mapping[str, str]) -> Document:
+    try:
+        text = _file_text(path)
+    except (OSError, ValueError) as error:
+        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}{_elsewhere(error)}")]) from None
+    return read(text, findings, environ)
 
 
 def _backed(address: Address, backings: Backings, reflection: Reflection, findings: Findings) -> Mapping[str, Backing]:
@@ -190,6 +215,10 @@ def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, 
         project_id,
         origin_required=entry.origin == "required",
         dpop_required=entry.dpop == "required",
+        required_claims=tuple(entry.required_claims),
+        subject=entry.subject,
+        one_time=entry.one_time,
+        inactivity=entry.inactivity,
     )
     return replace(rules, mapping=mapping, types=TYPES.get(entry.profile, rules.types), ignored=IGNORED.get(entry.profile, rules.ignored))
 
@@ -208,7 +237,7 @@ def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findi
             findings.add(at, f"names a file that cannot be read ({_reason(error)}); relative paths begin at the folder of this file")
             return ()
     datasets = None if entry.datasets is None else frozenset(entry.datasets)
-    facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets, explain=entry.explain)
+    facts = KeyFacts(entry.id, profile, entry.development, datasets, entry.explain, entry.max_rows_per_hour, entry.max_values_per_hour)
     try:
         reader = read_key_list if sources[0] == "public_keys" else read_public_keys
         found = reader(text, facts=facts, algorithm=entry.algorithm)

@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import anyio.to_thread
 from anyio import CapacityLimiter
 
 from rowseal.catalog import Catalog, Limits
@@ -20,13 +21,14 @@ from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.dpop import Seen
 from rowseal.errors import EngineFailed
-from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged
+from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged, standing
+from rowseal.gate.meters import KeyUse, Meters
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
 from rowseal.holder import Presented, require
 from rowseal.keys import PublicKey
 
-__all__ = ["Access", "Gate", "VisibleDataset"]
+__all__ = ["Access", "Gate", "KeyUse", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
@@ -47,13 +49,15 @@ class Gate:
     def __init__(self, configuration: Configuration, *, clock: Clock = time.time) -> None:
         """Raises Misconfigured where a database cannot be reached or its role may do too much."""
         self.clock = clock
+        # What tokens of each key have used; a reload starts nothing anew.
+        self.meters = Meters(clock)
         self._path: Path | None = None
         self._reloading = threading.Lock()
         self._swapping = threading.Lock()
         self._closed = False
         self._proofs = Seen()  # the gate's and not the state's: a reload makes no proof fresh again
         # INVARIANT: all that a reload changes hangs on this one name, and changes in one assignment.
-        self._state = State.open(configuration, epoch=1)
+        self._state = State.open(configuration, epoch=1, clock=clock)
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, clock: Clock = time.time) -> Gate:
@@ -95,7 +99,7 @@ class Gate:
         if self._path is None:
             raise RuntimeError("this gate was made from a Configuration, not from a file: make it with Gate.from_yaml to reload it")
         with self._reloading:
-            fresh = State.open(load(self._path), epoch=self._state.epoch + 1)
+            fresh = State.open(load(self._path), epoch=self._state.epoch + 1, clock=self.clock)
             with self._swapping:
                 retired = fresh
                 if not self._closed:
@@ -110,7 +114,22 @@ class Gate:
 
         `from_body`: the token came in a body, where it may have `limits.body_token_bytes` instead of `limits.token_bytes`.
         `presented`: how it came. A token that is bound to its holder (`allowedOrigins`, `cnf`) is refused without it.
+        Blocks where the shared database must be asked about the token (`one_time`, `inactivity`). One call takes one use of a token.
         """
+        access, asks = self._proven(token, from_body, presented)
+        if asks is not None:
+            asks()
+        return access
+
+    async def averify(self, token: str, *, from_body: bool = False, presented: Presented | None = None) -> Access:
+        """`verify`, with whatever blocks in a worker thread."""
+        access, asks = self._proven(token, from_body, presented)  # inline: a signature takes less than handing it to a thread would
+        if asks is not None:
+            await anyio.to_thread.run_sync(asks, limiter=self._threads())
+        return access
+
+    def _proven(self, token: str, from_body: bool, presented: Presented | None) -> tuple[Access, Callable[[], None] | None]:
+        """The token, proven and not revoked; and what is to be asked of the shared database before its bearer gets it."""
         state, now = self._state, self.clock()
         ring = state.keys.ring
         verifier = ring.body_verifier if from_body else ring.verifier
@@ -124,21 +143,30 @@ class Gate:
             claims = verifier.verify(token, now=now)
             known = _Verified(claims, judged(state, ring, claims), now)
             state.verified.put(key, known, len(token))
+        elif (mine := standing(state, known.judged)) is not known.judged:
+            known = replace(known, judged=mine)
+            state.verified.put(key, known, len(token))
         # INVARIANT: who presents the token is never remembered with it.
         require(known.judged.holder, presented, token=token, now=now, seen=self._proofs)
-        return Access._sealed(_SEAL, self, known.claims, known.judged)
+        return Access._sealed(_SEAL, self, known.claims, known.judged), _asking(state, known.judged, now)
 
     def verify_dashboard(self, token: str, *, presented: Presented | None = None) -> DashboardAccess:
         """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else.
 
         `presented`: as for `verify`.
         """
-        return verify_dashboard(token, lambda: self._state.keys.ring.verifier, clock=self.clock, presented=presented, seen=self._proofs)
+        return verify_dashboard(
+            token, lambda: (self._state.keys.ring.verifier, self._state.watch.current().refuses), clock=self.clock, presented=presented, seen=self._proofs
+        )
+
+    def key_use(self) -> Mapping[str, KeyUse]:
+        """What the tokens of each key have used in the hour that runs, as this process has counted it, by the key's id."""
+        return self.meters.used({key.facts.id: key.facts for key in self.keys}.values())
 
     def reachable(self) -> bool:
-        """Whether every database answers now. Blocks, for as long as connecting may take."""
+        """Whether every database answers now, and it is known what is revoked. Blocks, for as long as connecting may take."""
         with self._entered() as state:
-            return all(connection.database.reachable() for connection in state.connections.values())
+            return state.watch.ready and all(connection.database.reachable() for connection in state.connections.values())
 
     def close(self) -> None:
         """Give every connection back, those of running queries when these end. What is asked later is refused."""
@@ -161,3 +189,20 @@ class Gate:
 
     def _threads(self) -> CapacityLimiter:
         return threads(self, len(self.catalogs) * self.limits.concurrent)
+
+
+def _asking(state: State, mine: Judged, now: float) -> Callable[[], None] | None:
+    """What must be asked of the shared database about a token; None for nothing."""
+    rules, claims, uses = mine.rules, mine.claims, state.uses
+    if uses is None or not (rules.one_time or rules.inactivity):
+        return None
+    if rules.inactivity and not rules.one_time and uses.at_hand(claims, rules.inactivity, now=now):
+        return None
+
+    def ask() -> None:
+        if rules.inactivity:
+            uses.check(claims, rules.inactivity, now=now)
+        if rules.one_time:
+            uses.once(claims)
+
+    return ask

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -27,7 +27,9 @@ from rowseal.gate.state import State
 from rowseal.gate.workers import stoppable, turn
 from rowseal.grants import Grant, read_grant
 from rowseal.holder import Holder, read_holder
+from rowseal.keys import TokenRules
 from rowseal.policy import Policy
+from rowseal.revocation import Revoked
 from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
 from rowseal.sql.dialects import Dialect
@@ -53,13 +55,38 @@ class Judged:
     holder: Holder
     policies: Mapping[str, Policy]  # by connection
     reached: tuple[str, ...]  # the connections that its queries may be for
+    rules: TokenRules
+    revoked: Revoked  # what it was last compared with
+    claims: Claims
+    closed: frozenset[str]  # the datasets that are revoked for tokens as old as it
 
 
 def judged(state: State, ring: Keyring, claims: Claims) -> Judged:
     """Read the grant and apply it to every connection. `ring` has the key that proved the claims. Raises TokenRefused."""
     rules = ring.verifier.rules_of(claims)
     grant, holder = read_grant(claims, rules), read_holder(claims.content, rules)
-    return Judged(ring.epoch, grant, holder, {name: Policy(grant, catalog) for name, catalog in state.catalogs.items()}, routing.reached(state, grant))
+    revoked = state.watch.current()
+    # INVARIANT: asked after the signature has proven who signed, so nobody else learns whether a token, an id or a subject exists.
+    if revoked.refuses(claims, grant.subject):
+        raise TokenRefused("token_revoked")
+    closed = revoked.closed(claims.issued_at)
+    return Judged(ring.epoch, grant, holder, _policies(state, grant, closed), routing.reached(state, grant), rules, revoked, claims, closed)
+
+
+def standing(state: State, mine: Judged) -> Judged:
+    """What was judged of a token in this state, unless it was revoked since: then TokenRefused. Nearly always one comparison."""
+    revoked = state.watch.current()
+    if revoked is mine.revoked:
+        return mine
+    if revoked.refuses(mine.claims, mine.grant.subject):
+        raise TokenRefused("token_revoked")
+    closed = revoked.closed(mine.claims.issued_at)
+    policies = mine.policies if closed == mine.closed else _policies(state, mine.grant, closed)
+    return replace(mine, policies=policies, revoked=revoked, closed=closed)
+
+
+def _policies(state: State, grant: Grant, closed: frozenset[str]) -> Mapping[str, Policy]:
+    return {name: Policy(grant, catalog, closed) for name, catalog in state.catalogs.items()}
 
 
 class Access:
@@ -102,7 +129,13 @@ class Access:
         Raises TokenRefused, QueryRefused, AccessRefused, BudgetExceeded, EngineFailed (no such connection, or the gate is closed), or OurBug.
         """
         with self._recorded() as record, self._gate._entered() as state:
-            return self._secure(state, self._under(state), _Ask(sql, params, dataset, connection), record)
+            mine = self._under(state)
+            query = self._secure(state, mine, _Ask(sql, params, dataset, connection), record)
+            self._metered(state, mine, query)
+            # Somebody else runs it, and how many rows they get nobody tells: it counts for as many as it may give.
+            self._gate.meters.read(mine.grant.key, 0 if mine.grant.key.max_rows is None else query.row_limit)
+            self._allowed(state)
+            return query
 
     def execute(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Result:
         """Secure the query and run it. Takes and raises what `secure` does; also raises TimedOut and BudgetExceeded."""
@@ -117,17 +150,21 @@ class Access:
             mine = self._under(state)
             query = self._secure(state, mine, _Ask(sql, params, dataset, connection), record)
             with _our_own():
-                return explain(query, mine.policies[query.connection])
+                explained = explain(query, mine.policies[query.connection])
+            self._allowed(state)
+            return explained
 
     def datasets(self) -> tuple[VisibleDataset, ...]:
         """The datasets that this token grants, connection by connection, in the order of the file. Raises TokenRefused."""
         with self._recorded() as record, self._gate._entered() as state, record.trail.stage("policy"), _our_own():
-            return tuple(
+            visible = tuple(
                 VisibleDataset(dataset, policy.refusal(dataset), state.connections[name].dialect)
                 for name, policy in self._under(state).policies.items()
                 for dataset in policy.catalog.datasets.values()
                 if policy.grant.grants(dataset.id)
             )
+            self._allowed(state)
+            return visible
 
     async def asecure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> SecuredQuery:
         """`secure` in a worker thread, for handlers that run in an event loop."""
@@ -153,10 +190,14 @@ class Access:
 
     def _execute(self, ask: _Ask, stop: Stop, finish: Callable[[Result], _T]) -> _T:
         with self._recorded() as record, self._gate._entered() as state:
-            query = self._secure(state, self._under(state), ask, record)
+            mine = self._under(state)
+            query = self._secure(state, mine, ask, record)
+            self._metered(state, mine, query)
             with record.trail.stage("execute"):
                 result = state.connections[query.connection].database.execute(query, stop)
+            self._gate.meters.read(mine.grant.key, len(result.rows))
             finished = finish(result)
+            self._allowed(state)
             record.result = result
             return finished
 
@@ -169,7 +210,24 @@ class Access:
             mine = self._judged = judged(state, ring, ring.verifier.judge(self._claims, now=now))
         if now >= mine.grant.expires_at:
             raise TokenRefused("token_expired")
+        mine = self._judged = standing(state, mine)
+        if mine.rules.inactivity and state.uses is not None:
+            state.uses.check(mine.claims, mine.rules.inactivity, now=now)
         return mine
+
+    def _allowed(self, state: State) -> None:
+        """Note that a request was allowed, for tokens that end when there is none. INVARIANT: called for nothing else, so no refused one prolongs."""
+        mine = self._judged
+        if mine.rules.inactivity and state.uses is not None:
+            state.uses.allowed(mine.claims, mine.rules.inactivity, now=self._gate.clock())
+
+    def _metered(self, state: State, mine: Judged, query: SecuredQuery) -> None:
+        """Count what the query names, and see whether its rows may be read. Raises BudgetExceeded."""
+        key, meters = mine.grant.key, self._gate.meters
+        if key.max_values is not None:
+            policy, datasets = mine.policies[query.connection], state.catalogs[query.connection].datasets
+            meters.name(key, mine.claims.digest, [policy.rows(datasets[each]) for each in query.datasets])
+        meters.ask(key)
 
     def _secure(self, state: State, mine: Judged, ask: _Ask, record: _Record) -> SecuredQuery:
         """The query, secured for the first connection that takes it."""

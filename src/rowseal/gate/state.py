@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,9 +16,11 @@ from typing import Any, Final
 from rowseal.catalog import Catalog, Limits
 from rowseal.configuration import Configuration
 from rowseal.engine import Database
+from rowseal.errors import Misconfigured, Problem
 from rowseal.gate.keyring import Keys
 from rowseal.gate.plans import Plans
 from rowseal.gate.recent import Recent
+from rowseal.revocation import UNWATCHED, StateDatabase, StoreDamaged, StoreUnavailable, Unwatched, Uses, Watch, open_store
 from rowseal.sql import guards, proof
 from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.names import DatasetLookup
@@ -81,14 +83,19 @@ class State:
     connections: Mapping[str, Connection]  # by name, in the order of the file
     catalogs: Mapping[str, Catalog]
     keys: Keys
+    watch: Watch | Unwatched  # what is revoked
+    uses: Uses | None  # what the shared database knows of tokens, where there is one
     # What the gate made of tokens. INVARIANT: it goes with the state, so no filter or dataset that a reload took away lives on in it; and what
     # another keyring than that of now has proven is not taken from it.
     verified: Recent[Any, Any] = field(default_factory=lambda: Recent(entries=_TOKENS, weight=_TOKEN_BYTES), init=False, repr=False)
     _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
 
     @classmethod
-    def open(cls, configuration: Configuration, *, epoch: int) -> State:
-        """Open the databases and judge their roles. Raises Misconfigured; whatever is raised, nothing stays open."""
+    def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float]) -> State:
+        """Open the databases and judge their roles, and read what is revoked. Raises Misconfigured; whatever is raised, nothing stays open.
+
+        `clock` gives the time in seconds since the epoch.
+        """
         limits = configuration.limits
         keys = Keys(configuration.token_rules, limits)
         opened: dict[str, Connection] = {}
@@ -100,10 +107,11 @@ class State:
                 database.check_testimony(allow_experimental=catalog.experimental, file=str(configuration.path))
                 tables = {table for dataset in catalog.datasets.values() for table in dataset.tables}
                 database.check_role(tables, allow_privileged=catalog.allow_privileged_role, file=str(configuration.path))
+            watch, uses = _watched(configuration, clock)
         except BaseException:
             _close(opened.values())
             raise
-        return cls(epoch, limits, MappingProxyType(opened), configuration.catalogs, keys)
+        return cls(epoch, limits, MappingProxyType(opened), configuration.catalogs, keys, watch, uses)
 
     def enter(self) -> bool:
         """Begin a use; `leave` ends it. False where the state is retired: then there is a newer one, or the gate is closed."""
@@ -120,10 +128,26 @@ class State:
             self._close()
 
     def _close(self) -> None:
+        self.watch.close()
         _close(self.connections.values())
         # INVARIANT: of a state that is gone nothing is kept. Texts of guards are kept by dataset, so theirs would never be asked for again.
         guards.forget()
         proof.forget()
+
+
+def _watched(configuration: Configuration, clock: Callable[[], float]) -> tuple[Watch | Unwatched, Uses | None]:
+    address = configuration.state
+    if address is None:
+        return UNWATCHED, None
+    store = open_store(address)
+    uses = Uses(store, clock=clock) if isinstance(store, StateDatabase) else None
+    try:
+        watch = Watch(store, poll=address.poll, max_stale=address.max_stale, beside=None if uses is None else uses.sweep)
+    except (StoreUnavailable, StoreDamaged) as problem:
+        store.close()
+        raise Misconfigured([Problem(str(configuration.path), 1, 1, "state", f"{problem}")]) from None
+    watch.start()
+    return watch, uses
 
 
 def _close(connections: Iterable[Connection]) -> None:

@@ -32,7 +32,8 @@ class Grant:
     filter for that dataset id; they stand in the claims at `filters_path`. `claims` is everything that was signed, for
     `{claim: parameters.x}`. `claimed` are, by dataset id, filters that the configuration makes of claims: each holds in every group of
     the token's own. `row_limits` has, by dataset id, the longest answer of a query that reads it, where that is not the file's limit.
-    `explain`: the bearer may see what its queries are made into, whatever its key says. Times in epoch seconds.
+    `explain`: the bearer may see what its queries are made into, whatever its key says. `subject` is whom the token is for, where its
+    profile or the configuration says so. Times in epoch seconds.
     """
 
     key: KeyFacts
@@ -45,6 +46,7 @@ class Grant:
     row_limits: Mapping[str, int] = field(default_factory=dict)
     explain: bool = False
     filters_path: ClaimPath = ("secureFilters",)
+    subject: str | None = field(default=None, repr=False)
 
     def grants(self, dataset_id: str) -> bool:
         """Whether the token names the dataset (or all) and the key that signed it may."""

@@ -14,6 +14,7 @@ from rowseal.claims import Claims, Json
 from rowseal.errors import OurBug, TokenRefused
 from rowseal.filters import Filter, FilterMalformed, FilterTree, read_filter
 from rowseal.grants.grant import Claimed, Grant
+from rowseal.grants.subject import read_subject
 from rowseal.grants.vizzly import read_filters
 from rowseal.keys import TokenRules
 from rowseal.mapping import Attribute, ClaimMapping, ClaimPath, Role, found
@@ -26,6 +27,7 @@ TYPES: Final = frozenset({"JWT", "AT+JWT", "APPLICATION/AT+JWT"})
 IGNORED: Final = frozenset({"x5t", "x5t#S256"})
 SUBJECT_LENGTH: Final = 256  # characters; OpenID Connect Core section 2 permits 255
 ROLES: Final = 1_000
+_SUBJECT: Final = ("sub",)
 ROLE_LENGTH: Final = 256
 
 # claim -> what a token with it is
@@ -63,6 +65,7 @@ def read(claims: Claims, rules: TokenRules) -> Grant:
         row_limits=_row_limits(roles),
         explain=any(role.explain for role in roles),
         filters_path=mapping.filters_path or ("secureFilters",),
+        subject=read_subject(content, rules.subject or _SUBJECT),
     )
 
 

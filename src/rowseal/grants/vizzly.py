@@ -15,6 +15,7 @@ from rowseal.claims import Claims, Json
 from rowseal.errors import TokenRefused
 from rowseal.filters import FilterMalformed, FilterTree, FlatFilters, read_tree
 from rowseal.grants.grant import Grant
+from rowseal.grants.subject import read_subject
 from rowseal.keys import TokenRules
 
 __all__ = ["check_kind", "check_project", "read", "read_dataset_ids", "read_filters"]
@@ -57,6 +58,7 @@ def read(claims: Claims, rules: TokenRules) -> Grant:
         expires_at=claims.expires_at,
         digest=claims.digest,
         claims={**content, "parameters": _parameters(content)},
+        subject=None if rules.subject is None else read_subject(content, rules.subject),
     )
 
 

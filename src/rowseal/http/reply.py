@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import Message, Send
@@ -20,6 +21,7 @@ from rowseal.http.transport import problem
 __all__ = ["Reply", "where"]
 
 _log: Final = logging.getLogger("rowseal")
+_EXPIRES_IN: Final = b"x-token-expires-in"
 
 
 class Reply:
@@ -28,15 +30,17 @@ class Reply:
     `bearer` are the digest of the token that was verified and the id of its key, for the audit. `guarded`: the app has been called with an
     Access, or with a query that one secured. `refusal` is what the answer must be, whatever the app makes of it:
     set when the body grows too large while the app reads it, or by what an engine behind answers. `engine`: that answer, on rewritten paths.
+    `expires` tells how many seconds of its life the token has left that was verified.
     """
 
-    __slots__ = ("_head", "_send", "_timing", "_trail", "answered", "bearer", "engine", "finished", "guarded", "refusal", "started")
+    __slots__ = ("_head", "_send", "_timing", "_trail", "answered", "bearer", "engine", "expires", "finished", "guarded", "refusal", "started")
 
     def __init__(self, send: Send, trail: decisions.Trail, *, head: bool, timing: bool) -> None:
         self._send, self._trail, self._head, self._timing = send, trail, head, timing
         self.refusal: Refused | None = None
         self.engine: EngineReply | None = None
         self.bearer: tuple[str | None, str | None] = (None, None)
+        self.expires: Callable[[], int] | None = None
         self.guarded = False
         self.started = False
         self.finished = False
@@ -107,6 +111,7 @@ class Reply:
         if not self._trail.told(refusal):  # what an Access refuses it has recorded itself
             self._record(refusal)
         status, headers, body = problem(refusal, request_id=self._trail.request_id)
+        headers += self._expiry()
         self.started = self.finished = self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
@@ -117,9 +122,13 @@ class Reply:
             key, reason = key or refusal.key, refusal.reason
         decisions.emit(decisions.Decision(self._trail.request_id, refusal.code, refusal.status, token, key, stages=self._trail.stages, reason=reason))
 
+    def _expiry(self) -> list[tuple[bytes, bytes]]:
+        return [] if self.expires is None else [(_EXPIRES_IN, str(self.expires()).encode())]
+
     def _dressed(self, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in headers if name.lower() != b"x-request-id"]
         headers.append((b"x-request-id", self._trail.request_id.encode()))
+        headers = [*(each for each in headers if each[0].lower() != _EXPIRES_IN), *self._expiry()]
         if self.guarded and not any(name.lower() == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"private" if status < 400 else b"no-store"))
         if self._timing and (timing := self._trail.server_timing):

@@ -204,8 +204,10 @@ def problem(refusal: Refused, *, request_id: str) -> tuple[int, list[tuple[bytes
     ]
     if challenge := _challenge(refusal):
         headers.append((b"www-authenticate", challenge))
-    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers.append((b"retry-after", b"1" if status == HTTPStatus.TOO_MANY_REQUESTS else b"30"))
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers.append((b"retry-after", str(getattr(refusal, "retry_after", 1)).encode()))
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"30"))
     return status, headers, body
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rowseal.claims import KeyFacts
 from rowseal.filters import FlatFilters
-from rowseal.mapping import ClaimMapping
+from rowseal.mapping import ClaimMapping, ClaimPath
 
 __all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules"]
 
@@ -47,6 +47,7 @@ class TokenRules:
     """One entry of `tokens:` in datasets.yaml. Times in seconds.
 
     `types` is what `typ` of a header may say, in upper case; `ignored` are members of a header that may stand there and say nothing.
+    `subject` is where a token says whom it is for, where its profile does not say so by itself. `inactivity` 0: tokens may stay idle.
     """
 
     profile: str
@@ -62,3 +63,7 @@ class TokenRules:
     mapping: ClaimMapping | None = None
     types: frozenset[str] = frozenset({"JWT"})
     ignored: frozenset[str] = frozenset()
+    required_claims: tuple[str, ...] = ()
+    subject: ClaimPath | None = None
+    one_time: bool = False
+    inactivity: float = 0.0
