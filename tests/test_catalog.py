@@ -313,7 +313,7 @@ SHAPED = [
     (edited("version: 1", "version: 1\nconnections: {x: {url: 'sqlite:///shop.db', ural: hunter2}}"), "connections.x.ural: is no known key"),
     (edited("version: 1", "version: 1\nconnections: {x: {}}"), "connections.x.url: is missing; write `url:` here"),
     (edited("version: 1", "version: 1\nconnections: {'': {url: x}}"), "connections.: must not be empty"),
-    (edited("{id: a, public_key_file: keys/a.pem}", "{id: a, public_key_file: keys/a.pem, allow_symmetric: true}"), "allow_symmetric: is not supported yet"),
+    (edited("{id: a, public_key_file: keys/a.pem}", "{id: a, public_key_file: keys/a.pem, allow_symmetric: true}"), "allow_symmetric: is for a shared secret"),
     (edited("    keys:", "    max_lifetime: 0\n    keys:"), "max_lifetime: must be longer than nothing"),
     (edited("    keys:", "    max_lifetime: null\n    keys:"), "max_lifetime: must be a duration"),
     (edited("    keys:", "    max_lifetime: true\n    keys:"), "max_lifetime: must be a duration"),

@@ -156,7 +156,7 @@ class Verifier:
 
     def _candidates(self, algorithm: str, kid: str | None) -> list[PublicKey]:
         # INVARIANT: the header only picks among keys; each key is used with the one algorithm that was pinned at start-up.
-        if algorithm not in _KNOWN:
+        if algorithm not in _KNOWN and algorithm not in self._by_algorithm:
             raise TokenRefused("algorithm_refused")
         if kid is None:
             return self._by_algorithm.get(algorithm, [])

@@ -43,9 +43,9 @@ def _one_of(*keys: str) -> ConfigDict:
 
 
 class KeyEntry(_Entry):
-    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file` and `jwks_file`."""
+    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file` and `jwks_file`. Or a shared secret."""
 
-    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file")
+    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file", "secret_env", "secret_file")
 
     id: Name
     """Unique in the file; stands in the audit."""
@@ -57,6 +57,12 @@ class KeyEntry(_Entry):
     """A file with the public key in PEM. Relative paths begin at the folder of this file."""
     jwks_file: Text | None = None
     """A file with a JWK or a JWKS. Relative paths begin at the folder of this file."""
+    secret_env: Text | None = None
+    """The name of an environment variable with a secret shared with the issuer, for HS256. Needs `allow_symmetric: true`."""
+    secret_file: Text | None = None
+    """A file with such a secret in one line. Relative paths begin at the folder of this file."""
+    allow_symmetric: bool = False
+    """true, with a secret: accepted in writing that whoever can read it, this server too, can sign any token."""
     algorithm: Text | None = None
     """Only RSA keys have a choice: they mean RS256 unless told, such as PS256."""
     datasets: list[Name] | None = None

@@ -57,7 +57,7 @@ _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
     ("keys", "directory"): "write one entry with `public_key_file:` for each key",
     ("keys", "not_before"): "add the key when it shall begin to hold",
     ("keys", "retire_at"): "remove the key when it shall end",
-    ("keys", "allow_symmetric"): "sign with an ES256, RS256 or EdDSA key pair",
+    ("keys", "secret"): "write `secret_env:` with the name of an environment variable, or `secret_file:`, and `allow_symmetric: true`",
 }
 
 

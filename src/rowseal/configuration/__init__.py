@@ -31,13 +31,14 @@ from rowseal.configuration.mappings import check_attributes, claim_mapping
 from rowseal.configuration.state import state_address
 from rowseal.errors import Misconfigured, Problem
 from rowseal.grants import IGNORED, TYPES
-from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys
+from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys, read_secret
 from rowseal.mapping import ClaimMapping
 from rowseal.revocation import StateAddress
 
 __all__ = ["Configuration", "files", "load", "load_state"]
 
 _FILE_BYTES: Final = 4_000_000
+_SOURCES: Final = ("public_key", "public_keys", "public_key_file", "jwks_file", "secret_env", "secret_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     check_ids(document.datasets, findings)
     for name, mine in entries.items():
         check_names(mine, found[name].dialect if name in found else "", findings)
-    token_rules = _token_rules(document, folder, findings)
+    token_rules = _token_rules(document, folder, environ, findings)
     functions = _functions(document.functions, findings)
     state = state_address(document, folder, findings)
     backings = {name: Backings(entries[name], address.dialect, functions, findings) for name, address in found.items()}
@@ -144,7 +145,7 @@ def _key_files(text: str, environ: frozenset[tuple[str, str]]) -> tuple[str, ...
     content = yaml_text.parse(text, Findings(""), dict(environ))
     tokens = content.get("tokens") if isinstance(content, dict) else None
     keys = [key for entry in _dicts(tokens) for key in _dicts(entry.get("keys"))]
-    return tuple(key[name] for key in keys for name in ("public_key_file", "jwks_file") if isinstance(key.get(name), str))
+    return tuple(key[name] for key in keys for name in ("public_key_file", "jwks_file", "secret_file") if isinstance(key.get(name), str))
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
@@ -171,7 +172,7 @@ def _reason(error: Exception) -> str:
     return "not UTF-8" if isinstance(error, UnicodeError) else "too large"
 
 
-def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[TokenRules, ...]:
+def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], findings: Findings) -> tuple[TokenRules, ...]:
     rules: list[TokenRules] = []
     ids: set[str] = set()
     thumbprints: set[str] = set()
@@ -194,7 +195,7 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
                 findings.add((*at, "issuer"), "contradicts the `issuer:` of its profile; remove one of the two")
             if key.not_before is not None and key.retire_at is not None and key.not_before >= key.retire_at:
                 findings.add((*at, "retire_at"), "is not later than `not_before:`, so no token of this key would ever be taken")
-            read_keys = _keys(key, entry.profile, folder, at, findings)
+            read_keys = _keys(key, entry.profile, folder, at, findings, environ=environ)
             if any(each.thumbprint in thumbprints for each in read_keys):
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
             thumbprints.update(each.thumbprint for each in read_keys)
@@ -223,10 +224,17 @@ def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, 
     return replace(rules, mapping=mapping, types=TYPES.get(entry.profile, rules.types), ignored=IGNORED.get(entry.profile, rules.ignored))
 
 
-def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey, ...]:
-    sources = [name for name in ("public_key", "public_keys", "public_key_file", "jwks_file") if getattr(entry, name) is not None]
+def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings, *, environ: Mapping[str, str]) -> tuple[PublicKey, ...]:
+    sources = [name for name in _SOURCES if getattr(entry, name) is not None]
     if len(sources) != 1:
-        findings.add(at, "must have exactly one of `public_key:`, `public_keys:`, `public_key_file:` and `jwks_file:`")
+        findings.add(at, "must have exactly one of `public_key:`, `public_keys:`, `public_key_file:` and `jwks_file:`, or of `secret_env:` and `secret_file:`")
+        return ()
+    if sources[0].startswith("secret") != entry.allow_symmetric:
+        if entry.allow_symmetric:
+            findings.add((*at, "allow_symmetric"), "is for a shared secret, and this is a public key; remove it")
+        else:
+            says = "is a shared secret, with which whoever can verify can also sign"
+            findings.add((*at, sources[0]), f"{says}; write `allow_symmetric: true` too, or ask the issuer for a key pair")
         return ()
     at = (*at, sources[0])
     text: str = getattr(entry, sources[0])
@@ -236,11 +244,19 @@ def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findi
         except (OSError, ValueError) as error:
             findings.add(at, f"names a file that cannot be read ({_reason(error)}); relative paths begin at the folder of this file")
             return ()
+    elif sources[0] == "secret_env":
+        text = environ.get(text, "")
+        if not text:
+            findings.add(at, "names an environment variable that is not set or empty; set it, and write its name alone, without `${}`")
+            return ()
     datasets = None if entry.datasets is None else frozenset(entry.datasets)
     facts = KeyFacts(entry.id, profile, entry.development, datasets, entry.explain, entry.max_rows_per_hour, entry.max_values_per_hour)
     try:
-        reader = read_key_list if sources[0] == "public_keys" else read_public_keys
-        found = reader(text, facts=facts, algorithm=entry.algorithm)
+        if entry.allow_symmetric:
+            found: tuple[PublicKey, ...] = (read_secret(text.removesuffix("\n"), facts=facts, algorithm=entry.algorithm),)
+        else:
+            reader = read_key_list if sources[0] == "public_keys" else read_public_keys
+            found = reader(text, facts=facts, algorithm=entry.algorithm)
     except KeyRefused as problem:
         findings.add(at, str(problem))
         return ()

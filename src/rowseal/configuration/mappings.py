@@ -64,7 +64,7 @@ def claim_mapping(document: Document, number: int, findings: Findings) -> ClaimM
 def _check_entry(entry: TokensEntry, at: Path, findings: Findings) -> None:
     """What must stand in it whatever the datasets are."""
     for key, why in (("issuer", "anybody's tokens"), ("audience", "tokens that are made for other servers")):
-        if getattr(entry, key) is None:
+        if getattr(entry, key) is None and not all(getattr(each, key, None) for each in entry.keys):
             findings.add(at, f"needs `{key}:` with `profile: oidc`, or {why} would be taken")
     if entry.project_id is not None or any(key.project_id is not None for key in entry.keys):
         findings.add((*at, "profile"), "has no `project_id`, which belongs to `profile: vizzly`; remove it, `audience:` stands in its place")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -24,17 +24,17 @@ class KeyRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One parsed public key with the single algorithm pinned to it. Moments are seconds since the epoch.
+    """One parsed public key with the single algorithm pinned to it, or one shared secret. Moments are seconds since the epoch.
 
-    `thumbprint` is RFC 7638 SHA-256 in base64url; `kid` the key set's own name for the key, if any; `source` the key of datasets.yaml that
-    brought it. From `not_before` until just before `retire_at` its tokens are taken, and not from `confirmed_until` on, unless whoever
-    publishes it has confirmed it anew by then.
+    `thumbprint` is RFC 7638 SHA-256 in base64url (of a secret, a name that means nothing elsewhere); `kid` the key set's own name for the
+    key, if any; `source` the key of datasets.yaml that brought it. From `not_before` until just before `retire_at` its tokens are taken,
+    and not from `confirmed_until` on, unless whoever publishes it has confirmed it anew by then.
     """
 
     facts: KeyFacts
     algorithm: str
     thumbprint: str
-    key: Any  # a cryptography public key object
+    key: Any = field(repr=False)  # a cryptography public key object; the bytes of a shared secret
     kid: str | None = None
     source: str = "public_key"
     not_before: float = -math.inf
