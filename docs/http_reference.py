@@ -18,7 +18,8 @@ def lines() -> Iterator[str]:
     yield (
         "What [the gateway](../how-to/run-the-gateway.md) answers.\n"
         f"`GET {OPENAPI}` gives the same as an OpenAPI {content['openapi']} document.\n"
-        "The data access token goes with every request as `Authorization: Bearer <token>`, except where it says that none is needed.\n"
+        "The data access token goes with every request as `Authorization: Bearer <token>`\n"
+        "(or `DPoP <token>`, where it is [bound to a key](../how-to/bind-tokens.md)), except where it says that none is needed.\n"
         "Whatever is refused is a `problem+json` with one of the [codes](errors.md).\n"
         "Any other path is refused with `token_missing` to whoever has no token, and with `path_unknown` to whoever has one.\n"
     )

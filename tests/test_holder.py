@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,36 @@ def test_keys_of_one_file_may_demand_different_things(place: Place) -> None:
     gate = place.gate(lambda document: document["tokens"].append(machines))
     assert code(gate, place.sign()) is None
     assert code(gate, place.sign(signer="machines")) == "binding_required"
+
+
+def test_the_snippets_of_the_page_do_what_it_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bind-tokens.md: the claims are taken, the configuration loads, the library's function answers a holder alone."""
+    page = (Path(__file__).resolve().parents[1] / "docs/how-to/bind-tokens.md").read_text(encoding="utf-8")
+
+    def fences(language: str) -> list[str]:
+        return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+    origins, cnf = map(json.loads, fences("json"))
+    assert code(place.gate(), place.sign(**origins), Presented(origin=origins["allowedOrigins"][0])) is None
+    assert code(place.gate(), place.sign(**cnf)) == "proof_required"
+
+    (entries,) = fences("yaml")
+    written = yaml.safe_load(entries)["tokens"]
+    for entry in written:
+        entry["keys"] = [{"id": entry["keys"][0]["id"], "public_key": public_pem(entry["keys"][0]["id"])}]
+    strict = place.gate(lambda document: document.update(tokens=written))
+    assert [code(strict, place.sign(signer=name)) for name in ("pages", "machines")] == ["binding_required"] * 2
+
+    serving, library = fences("python")
+    names: dict[str, Any] = {"create_app": create_app, "gate": place.gate()}
+    exec(compile(serving, "bind-tokens.md", "exec"), names)
+    monkeypatch.chdir(place.folder)
+    exec(compile(library, "bind-tokens.md", "exec"), names)
+    try:
+        token = place.sign(cnf=bound())
+        url = "https://data.example.com/ask"
+        assert names["answer"](token, None, proof(token, url=url)) == [(3,)]
+        with pytest.raises(TokenRefused, match="proof_required"):
+            names["answer"](token, None, None)
+    finally:
+        names["gate"].close()

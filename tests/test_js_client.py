@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import node
@@ -110,7 +111,30 @@ def test_a_forgotten_token_is_not_used_again(scenes: dict[str, Any]) -> None:
     assert (scene["seen"]["identities"], scene["seen"]["requests"]) == (2, 1)
 
 
+def test_the_next_token_is_asked_for_before_the_last_one_ends(scenes: dict[str, Any]) -> None:
+    """A token of two minutes: 24 seconds, a fifth of its life, before its end."""
+    assert scenes["ahead"] == [[0, 1], [60, 1], [94, 1], [98, 2], [99, 2]]
+
+
 def test_the_token_is_kept_in_memory_alone() -> None:
     text = (node.PACKAGE / "client.js").read_text(encoding="utf-8")
     assert not re.search(r"storage|cookie|indexedDB|window|document\.", text, re.IGNORECASE)
     assert Path(node.PACKAGE / "client.d.ts").exists()
+
+
+def test_the_app_of_the_page_lets_pages_ask_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """browser.md: the preflight passes, and the two headers may be read."""
+    front = Front(tmp_path)
+    front.gate.close()
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = re.findall(r"```python\n(.*?)```", (node.ROOT / "docs/how-to/browser.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "browser.md", "exec"), names)
+    page = {"Origin": "https://app.example.com"}
+    with serving(names["app"]) as url:
+        preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+        assert httpx.options(f"{url}/v1/query", headers=page | preflight).status_code == 200
+        answer = httpx.get(f"{url}/v1/datasets", headers=page | {"Authorization": f"Bearer {front.token()}"})
+    readable = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
+    assert answer.status_code == 200
+    assert readable == {"x-token-expires-in", "x-request-id"} <= set(answer.headers)

@@ -16,6 +16,8 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import node
 from asgi import Front
@@ -24,7 +26,7 @@ from rowseal.claims import KeyFacts
 from rowseal.filters import Filter, Operator
 from rowseal.grants import read_grant
 from rowseal.keys import TokenRules, read_public_keys, thumbprint
-from rowseal.signing import Signer
+from rowseal.signing import Signer, SigningRefused
 from rowseal.tokens import Verifier
 from serving import serving
 from signing_cases import BASE, OTHERS, REFUSED, SECRETS, SIGNED
@@ -102,6 +104,33 @@ def test_the_same_claims_are_signed_in_both_languages(options: str) -> None:
             assert read(ours["dataAccessToken"])
 
 
+def test_the_snippets_of_the_pages_run(tmp_path: Path) -> None:
+    """README.md, sign.md and browser.md: as written, with the package where npm would put it."""
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "rowseal-signer").symlink_to(node.PACKAGE)
+    pages = [node.PACKAGE / "README.md", *(node.ROOT / "docs" / "how-to" / name for name in ("sign.md", "browser.md"))]
+    snippets = [snippet for page in pages for snippet in re.findall(r"```js\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
+    front = Front(tmp_path)
+    claims = {"dataSetIds": ["orders"], "secureFilters": {"orders": [[{"field": "tenant_id", "op": "=", "value": 1}]]}}
+    (tokens,) = calls(
+        [{"method": "signDataAccessToken", "claims": claims}], privateKey=front._key.private_bytes(ENCODING, PKCS8, PLAIN).decode(), clock=time.time() * 1000
+    )
+    printed = []
+    try:
+        with serving(create_app(front.gate)) as url:
+            # the page's own server, and the gateway's address
+            given = json.dumps({"dataAccessToken": tokens["value"]})
+            login = f"const real = fetch; globalThis.fetch = (to, how) => to === '/tokens' ? Response.json({given}) : real(to, how);\n"
+            for number, snippet in enumerate(snippets):
+                asked = snippet.replace("https://data.example.com", url).replace("region", "tenant_id")
+                shown = "rows" if "createClient" in snippet else "typeof tokens" if "const tokens" in snippet else "typeof dataAccessToken"
+                (tmp_path / f"{number}.mjs").write_text(f"{login}{asked}\nconsole.log(JSON.stringify({shown}));")
+                printed.append(node.run(tmp_path / f"{number}.mjs", None, environment={"SHOP_PRIVATE_KEY": pem()}))
+    finally:
+        front.gate.close()
+    assert sorted(map(str, printed)) == ["[[1, 20]]", "[[1, 20]]", "object", "string"]
+
+
 def test_the_same_claims_are_refused_in_both_languages() -> None:
     outcomes = calls([generate(over) for over in REFUSED.values()])
     assert {name: outcome for name, outcome in zip(REFUSED, outcomes, strict=True) if outcome.get("refused") != "SigningRefused"} == {}
@@ -112,6 +141,31 @@ def test_secrets_are_refused_in_the_same_words() -> None:
         assert re.search(f"{reason}.* is not encrypted", outcome.get("message", "")), outcome
         assert "hunter2" not in outcome["message"]
         assert "AAAA" not in outcome["message"]
+
+
+_TEXTS = st.text(
+    alphabet=st.sampled_from('aZ0 >~?\x7f\x80ä日😀\u2028\ufeff<&"\\/{}') | st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12
+)
+_NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e15, 1e15, allow_subnormal=False).filter(lambda number: number % 1 != 0)
+_JSON = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | _TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3), max_leaves=8
+)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.dictionaries(_TEXTS, _JSON, max_size=4), min_size=20, max_size=40))
+def test_whatever_is_given_comes_out_alike(given: list[dict[str, Any]]) -> None:
+    """Values, names and refusals, to the character and the digit; a hundred and more at random."""
+    python = Signer(key("P-256"), clock=lambda: NOW / 1000)
+    for parameters, outcome in zip(given, calls([generate({"parameters": each}) for each in given]), strict=True):
+        try:
+            theirs = python.generate_tokens(**in_python({"parameters": parameters}))
+        except SigningRefused:
+            assert outcome.get("refused") == "SigningRefused"
+            continue
+        claims = payload(outcome["value"]["dataAccessToken"])
+        assert claims == payload(theirs["dataAccessToken"])
+        assert claims["parameters"] == parameters
 
 
 def a_value(kind: str, of: Any = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -457,3 +458,13 @@ class TestCatalog:
     def test_what_does_not_fit_is_refused(self, ids: Any, filters: Any, reason: str) -> None:
         with pytest.raises(SigningRefused, match=reason):
             sign(signer(catalogs={"default": self.CATALOG}), data_set_ids=ids, secure_filters=filters)
+
+
+def test_the_snippet_of_the_page_signs() -> None:
+    """sign.md: as a host application writes it."""
+    page = (Path(__file__).resolve().parents[1] / "docs/how-to/sign.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"private_key_pem": key("P-256").private_bytes(ENCODING, PKCS8, PLAIN)}
+    exec(compile(snippet, "sign.md", "exec"), names)
+    for token in (names["tokens"]["dataAccessToken"], names["token"]):
+        assert read(token, now=datetime.now(UTC).timestamp()).filters == {"orders": ((Filter("tenant", Operator.EQ, 7),),)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from rowseal import dpop
@@ -36,7 +36,7 @@ class Presented:
     """
 
     origin: str | None = None
-    proof: str | None = None
+    proof: str | None = field(default=None, repr=False)
     method: str = ""
     urls: tuple[str, ...] = ()
 

@@ -169,6 +169,17 @@ const SCENES = {
     give({ dataAccessToken: "of.somebody.else" });
     return { first: (await first).name, second: (await second).rows, seen };
   },
+  async ahead() {
+    let now = 0;
+    const { client, seen } = counted([brief, fresh], { clock: () => now });
+    const asked = [];
+    for (const seconds of [0, 60, 94, 98, 99]) {
+      now = seconds * 1000;
+      await client.query(SUM);
+      asked.push([seconds, seen.identities]);
+    }
+    return asked;
+  },
 };
 
 const outcomes = {};
