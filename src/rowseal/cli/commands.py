@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from rowseal.cli.ask import explain, query
+from rowseal.cli.blast_radius import blast_radius
 from rowseal.cli.demo import demo
 from rowseal.cli.export_rls import export_rls
 from rowseal.cli.init import init
@@ -319,6 +320,15 @@ COMMANDS: Final = (
             _option("--keep", about="hours that a token may be old (default: the longest `max_lifetime` of the file)", metavar="HOURS", type=float),
             _JSON,
         ),
+    ),
+    Command(
+        "blast-radius",
+        blast_radius,
+        "Show what whoever holds a private key could read, dataset by dataset, in rows.",
+        "For each dataset: all rows that its tokens can reach, and the most that a single one can, counted in the database through every wall of the\n"
+        "server. `?` is what was not counted. What bounds it, and what could, stands below.",
+        "rowseal blast-radius --key vizzly",
+        (_option("--key", about="the key's `id` in the configuration", metavar="KEY", required=True), _CONFIG, _JSON),
     ),
     Command(
         "serve",
