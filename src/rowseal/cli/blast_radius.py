@@ -6,14 +6,14 @@ Rows are counted through every wall of the server, by a configuration in which o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from rowseal.catalog import Catalog, ClaimFilter, ConfigFilter, Dataset, Guard, ThroughFilter
+from rowseal.catalog import Catalog, ClaimFilter, Dataset, Guard, ThroughFilter
 from rowseal.catalog.text import nearest
 from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
@@ -57,7 +57,7 @@ def blast_radius(options: Options, terminal: Terminal) -> int:
     try:
         for catalog in configuration.catalogs.values():
             for dataset in catalog.datasets.values():
-                if _open(dataset.id, rules, facts):
+                if _open(dataset, rules, facts):
                     terminal.progress(f"counting {dataset.id} ...")
                     reaches.append(_reach(dataset, catalog, rules, facts, access))
                 else:
@@ -72,9 +72,13 @@ def blast_radius(options: Options, terminal: Terminal) -> int:
     return OK
 
 
-def _open(dataset_id: str, rules: TokenRules, facts: KeyFacts) -> bool:
-    granted = rules.mapping is None or any(dataset_id in role.datasets for role in rules.mapping.roles.values())
-    return granted and (facts.datasets is None or dataset_id in facts.datasets)
+def _open(dataset: Dataset, rules: TokenRules, facts: KeyFacts) -> bool:
+    """Whether a token of the key can grant the dataset, and those that it is read through."""
+    for needed in (dataset.id, *(rule.parent for rule in dataset.secure_filters if isinstance(rule, ThroughFilter))):
+        granted = rules.mapping is None or any(needed in role.datasets for role in rules.mapping.roles.values())
+        if not granted or (facts.datasets is not None and needed not in facts.datasets):
+            return False
+    return True
 
 
 def _opened(configuration: Configuration) -> tuple[Gate, Access]:
@@ -104,12 +108,12 @@ def _wide(dataset: Dataset) -> Dataset:
 def _reach(dataset: Dataset, catalog: Catalog, rules: TokenRules, facts: KeyFacts, access: Access) -> _Reach:
     quote = DIALECTS[catalog.dialect].quote
     name = quote(dataset.sql_name)
-    rows = _counted(access, f"SELECT COUNT(*) AS n FROM {name}", dataset)
-    guarded = [_guarded(guard, dataset, name, quote, access, rows) for guard in dataset.guards]
+    rows = _counted(access, f"SELECT COUNT(*) AS n FROM {name}", dataset)  # noqa: S608 -- a name of the file, quoted, through every wall
+    tops = [_top(guard, dataset, name, quote) for guard in dataset.guards]
     through = [rule.parent for rule in dataset.secure_filters if isinstance(rule, ThroughFilter)]
     attributes = () if rules.mapping is None else tuple(each.name for each in rules.mapping.attributes if dataset.id in each.fields)
-    counts = [each for each in guarded if each is not None]
-    one_token = min(counts, default=rows if not through else None)
+    counts = [_counted(access, sql, dataset) for sql in tops if sql is not None]
+    one_token = min((each for each in counts if each is not None), default=None if through else rows)
     return _Reach(
         dataset.id,
         catalog.connection,
@@ -121,11 +125,11 @@ def _reach(dataset: Dataset, catalog: Catalog, rules: TokenRules, facts: KeyFact
     )
 
 
-def _guarded(guard: Guard, dataset: Dataset, name: str, quote: Any, access: Access, rows: int | None) -> int | None:
-    """The most rows that one token can reach past this guard: those of the values that have the most. All of them where the guard bounds no values."""
+def _top(guard: Guard, dataset: Dataset, name: str, quote: Callable[[str], str]) -> str | None:
+    """SQL for the most rows that one token can reach past this guard: those of the values that have the most. None where it bounds no values."""
     field = dataset.field(guard.field)
     if field is None or not guard.ops <= _FEW:
-        return rows
+        return None
     each = max(1 if op is Operator.EQ else guard.max_values or LIST_VALUES for op in guard.ops)
     if guard.max_values is not None:
         each = min(each, guard.max_values)
@@ -134,9 +138,8 @@ def _guarded(guard: Guard, dataset: Dataset, name: str, quote: Any, access: Acce
     if guard.values_in is not None and len(guard.values_in) <= values:
         values = min(values, len(guard.values_in))
     column = quote(field.sql_name)
-    top = f"SELECT COUNT(*) AS n FROM {name} GROUP BY {column} ORDER BY COUNT(*) DESC LIMIT {values}"
-    counted = _counted(access, f"SELECT SUM(t.n) AS n FROM ({top}) AS t", dataset)
-    return rows if counted is None else counted
+    groups = f"SELECT COUNT(*) AS n FROM {name} WHERE {column} IS NOT NULL GROUP BY {column} ORDER BY COUNT(*) DESC LIMIT {values}"  # noqa: S608 -- as above
+    return f"SELECT SUM(t.n) AS n FROM ({groups}) AS t"  # noqa: S608 -- as above
 
 
 def _counted(access: Access, sql: str, dataset: Dataset) -> int | None:
@@ -191,12 +194,14 @@ def _say(rules: TokenRules, facts: KeyFacts, reaches: list[_Reach], closed: list
     lines += [(each.dataset, _number(each.rows), _number(each.one_token), each.how, str(len(each.columns))) for each in reaches]
     widths = [max(len(line[at]) for line in lines) for at in range(5)]
     for line in (lines[0], tuple("-" * width for width in widths), *lines[1:]):
-        terminal.say("  ".join(cell.rjust(width) if at in {1, 2, 4} else cell.ljust(width) for at, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip())
+        cells = (cell.rjust(widths[at]) if at in {1, 2, 4} else cell.ljust(widths[at]) for at, cell in enumerate(line))
+        terminal.say("  ".join(cells).rstrip())
+    terminal.say()
     for each in reaches:
         for bound in each.bounds:
-            terminal.note(f"{each.dataset}: {bound}")
+            terminal.say(f"{each.dataset}: {bound}")
     for note in _notes(rules, facts, closed):
-        terminal.note(note)
+        terminal.say(note)
 
 
 def _notes(rules: TokenRules, facts: KeyFacts, closed: list[str]) -> Iterator[str]:

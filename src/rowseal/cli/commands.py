@@ -230,6 +230,15 @@ COMMANDS: Final = (
         (*_PRINTED, _option("--no-settings", about="leave out what a token would say: for the role that rowseal itself connects as", action="store_true")),
     ),
     Command(
+        "blast-radius",
+        blast_radius,
+        "Show what whoever holds a private key could read, dataset by dataset, in rows.",
+        "For each dataset: all rows that its tokens can reach, and the most that a single one can, counted in the database through every wall of the\n"
+        "server. `?` is what was not counted. What bounds it, and what could, stands below.",
+        "rowseal blast-radius --key vizzly",
+        (_option("--key", about="the key's `id` in the configuration", metavar="KEY", required=True), _CONFIG, _JSON),
+    ),
+    Command(
         "explain",
         explain,
         "Show the SQL that the database would get for a query under a token. Nothing runs.",
@@ -320,15 +329,6 @@ COMMANDS: Final = (
             _option("--keep", about="hours that a token may be old (default: the longest `max_lifetime` of the file)", metavar="HOURS", type=float),
             _JSON,
         ),
-    ),
-    Command(
-        "blast-radius",
-        blast_radius,
-        "Show what whoever holds a private key could read, dataset by dataset, in rows.",
-        "For each dataset: all rows that its tokens can reach, and the most that a single one can, counted in the database through every wall of the\n"
-        "server. `?` is what was not counted. What bounds it, and what could, stands below.",
-        "rowseal blast-radius --key vizzly",
-        (_option("--key", about="the key's `id` in the configuration", metavar="KEY", required=True), _CONFIG, _JSON),
     ),
     Command(
         "serve",
