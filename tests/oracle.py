@@ -142,6 +142,7 @@ class Stage:
         self._folder = folder
         self._gates: dict[tuple[str, str], Gate] = {}
         self._accesses: dict[str, tuple[float, Access]] = {}
+        self._opened = 0
         self._set: tuple[Any, ...] | None = None
         self._exit = ExitStack()
         self._model: Model | None = None
@@ -176,6 +177,9 @@ class Stage:
         relations = visible(model, full, allowed)
         if [relation.rows for relation in relations] != [relation.rows for relation in visible(model, other, permission(model, other, bearer))]:
             raise AssertionError("the twin differs in permitted rows: the oracle itself is wrong")
+        if DIALECTS[self.dialect].exclusive:
+            while self._gates:
+                self._gates.popitem()[1].close()
         self._databases["full"].fill(full, views, analyze=analyze)
         self._databases["twin"].fill(other, views, analyze=analyze)
         if self._model is not None:
@@ -189,7 +193,8 @@ class Stage:
         """The gate in front of `full` or `twin`, under the configuration that is set."""
         key = (variant, repr(self._configuration))
         if key not in self._gates:
-            folder = self._folder / f"{variant}-{len(self._gates)}"
+            self._opened += 1
+            folder = self._folder / f"{variant}-{self._opened}"
             folder.mkdir(parents=True)
             gate = Gate.from_yaml(configuration_file(folder, self._databases[variant].url, self._configuration))
             self._exit.callback(gate.close)

@@ -31,8 +31,8 @@ def _field(name: str, type_: FieldType, storage: Storage, **more: Any) -> Field:
 def catalog(dialect: str, *, limits: Limits | None = None, functions: FunctionRules | None = None, orders_are: str = "table") -> Catalog:
     """Orders, customers and products, and order items that are read through orders. `salaries` exists, but the tests' tokens never grant it."""
     number, string = (FieldType.NUMBER, Storage.INTEGER), (FieldType.STRING, Storage.TEXT)
-    exact = {"bytewise": dialect == "postgres"}
-    moment = (FieldType.DATE_TIME, Storage.TIMESTAMP if dialect == "postgres" else Storage.TEXT_TIMESTAMP)
+    exact = {"bytewise": dialect != "sqlite"}
+    moment = (FieldType.DATE_TIME, Storage.TEXT_TIMESTAMP if dialect == "sqlite" else Storage.TIMESTAMP)
     datasets = [
         _dataset("orders", dialect, orders_are, _field("id", *number), _field("tenant", *number, column="tenant_id"), _field("customer_id", *number),
                  _field("region", *string, **exact), _field("amount", *number), _field("ratio", FieldType.NUMBER, Storage.FLOAT),
@@ -66,13 +66,13 @@ def read_ops(*spelled: str) -> set[Any]:
 
 
 def _dataset(name: str, dialect: str, relation: str, *fields: Field, **more: Any) -> Dataset:
-    schema = "main" if dialect == "sqlite" else "public"
+    schema = "public" if dialect == "postgres" else "main"
     return Dataset(id=name, name=name, sql_name=name, schema=schema, table=name, relation=relation, public=more.pop("public", False), fields=fields, **more)
 
 
 def _source(name: str, dialect: str, sql: str, *fields: Field) -> Dataset:
     """A dataset that is a SELECT over orders and customers."""
-    schema = "main" if dialect == "sqlite" else "public"
+    schema = "public" if dialect == "postgres" else "main"
     columns = {"orders": ("id", "tenant_id", "customer_id", "amount"), "customers": ("id", "name")}
     relations = {(None, table): Relation(schema, table, "table", {each: Reflected(each, "", "") for each in names}) for table, names in columns.items()}
     source = write_source(admit_source(sql, dialect, FunctionRules()), relations)

@@ -56,7 +56,7 @@ def _read(text: str, dialect: str) -> exp.CTE:
 
 def _text(cte: exp.Expr, dialect: str) -> str:
     text = cte.sql(dialect=DIALECTS[dialect].grammar, comments=False, normalize_functions=False)
-    text = re.sub(r"%\((bind_[0-9]+)\)s", r":\1", text)
+    text = re.sub(r"(?:%\(|\$)(bind_[0-9]+)(?:\)s)?", r":\1", text)
     return re.sub(r":bind_([0-9]+)", rf"{BIND}g{NUMBER}_\1{BIND}", text).replace("9999", NUMBER)
 
 

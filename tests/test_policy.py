@@ -32,6 +32,7 @@ STARTS, NULL = Operator.STARTS_WITH, Operator.IS_NULL
 _TYPES = {
     Storage.INTEGER: FieldType.NUMBER,
     Storage.DECIMAL: FieldType.NUMBER,
+    Storage.HUGE: FieldType.NUMBER,
     Storage.FLOAT: FieldType.NUMBER,
     Storage.TEXT: FieldType.STRING,
     Storage.UUID: FieldType.STRING,

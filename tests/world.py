@@ -274,7 +274,7 @@ def token(bearer: Bearer) -> str:
 def configuration_file(folder: Path, database: str, configuration: Mapping[str, Any] = CONFIGURATION) -> Path:
     """Write datasets.yaml for `database` (a SQLAlchemy URL) into `folder` and return its path."""
     path = folder / "datasets.yaml"
-    experimental = {"engine": {"experimental": True}} if database.startswith("mariadb") else {}
+    experimental = {"engine": {"experimental": True}} if database.startswith(("mariadb", "duckdb")) else {}
     document = {**experimental, **configuration, "database": database, "tokens": [{"profile": "vizzly", "keys": PUBLIC_KEYS}]}
     path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return path

@@ -48,7 +48,7 @@ def policy(given: Catalog, bearer: Bearer) -> Policy:
 
 def _dataset(entry: Mapping[str, Any], dialect: str) -> Dataset:
     kinds = {column.name: column.kind for table in TABLES if table.name == entry["table"] for column in table.columns}
-    schema = "main" if dialect == "sqlite" else "public"
+    schema = "public" if dialect == "postgres" else "main"
     rules = [
         ThroughFilter(rule["through"], tuple(rule["on"].items())) if "through" in rule else ConfigFilter(read_filter(rule))
         for rule in entry.get("secure_filters", ())
@@ -78,5 +78,5 @@ def _field(entry: Mapping[str, Any], kind: str, dialect: str) -> Field:
         storage=storage,
         hidden=entry.get("hidden", False),
         format=written,
-        bytewise=dialect == "postgres" and name != "region",  # one column whose collation calls different texts equal
+        bytewise=dialect != "sqlite" and name != "region",  # one column whose collation calls different texts equal
     )

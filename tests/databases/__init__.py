@@ -11,13 +11,14 @@ from typing import Any, Final
 import pytest
 
 from databases.dialect import Answer, Database, Dialect, Model, Speech
+from databases.duckdb import DUCKDB
 from databases.mariadb import MARIADB
 from databases.postgres import POSTGRES
 from databases.sqlite import SQLITE
 
 __all__ = ["DIALECTS", "Answer", "Database", "Dialect", "Model", "Speech", "marked", "parameter", "parameters"]
 
-DIALECTS: Final[dict[str, Dialect]] = {each.name: each for each in (SQLITE, POSTGRES, MARIADB)}
+DIALECTS: Final[dict[str, Dialect]] = {each.name: each for each in (SQLITE, POSTGRES, MARIADB, DUCKDB)}
 _TITLES: Final = {each.title: each.name for each in DIALECTS.values()}
 _MARK: Final = re.compile(r"\((?:(?P<only>[^()]+) only|not (?P<but>[^()]+))\)$")
 

@@ -117,6 +117,7 @@ class Dialect:
     catalog: str  # a table of the system's own
     errors: tuple[type[Exception], ...]  # what a model raises where the database refuses a query
     plans: tuple[bool, ...]  # the values of `analyze` that give different plans
+    exclusive: bool  # whether a database that anybody has open cannot be filled
     spied: bool  # whether queries may call `spy` (see `spies`)
     speech: Speech
     new: Callable[[servers.Run, Path], Database]

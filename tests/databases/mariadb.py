@@ -146,6 +146,7 @@ MARIADB: Final = Dialect(
     catalog="tables",
     errors=(pymysql.MySQLError, OverflowError, TypeError),
     plans=(False, True),
+    exclusive=False,
     spied=False,
     speech=Speech(
         schema="main",

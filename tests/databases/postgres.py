@@ -124,6 +124,7 @@ POSTGRES: Final = Dialect(
     catalog="pg_class",
     errors=(psycopg.Error, OverflowError),
     plans=(False, True),
+    exclusive=False,
     spied=False,
     speech=Speech(
         schema="public",

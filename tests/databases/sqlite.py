@@ -140,6 +140,7 @@ SQLITE: Final = Dialect(
     catalog="sqlite_master",
     errors=(sqlite3.Error, OverflowError),
     plans=(False,),
+    exclusive=False,
     spied=True,
     speech=Speech(
         schema="main",

@@ -237,7 +237,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
         "What a query was made into.",
         {
             "connection": _text("Whose database would be asked."),
-            "dialect": {"enum": ["sqlite", "postgres", "mariadb"]},
+            "dialect": {"enum": ["sqlite", "postgres", "mariadb", "duckdb"]},
             "sql": _text("What the database would get."),
             "binds": _list(_object("A bound value, withheld.", {"name": _TEXT, "type": _TEXT})),
             "reads": _list(_ref("Read")),

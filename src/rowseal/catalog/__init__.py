@@ -54,6 +54,7 @@ class Storage(StrEnum):
     """What the database really stores: decides how a value is bound and compared."""
 
     INTEGER = "integer"
+    HUGE = "huge"  # DuckDB: whole numbers of 128 bits
     DECIMAL = "decimal"
     FLOAT = "float"
     TEXT = "text"  # byte order decides equality once the guard adds its exact comparison
@@ -200,7 +201,7 @@ class FunctionRules:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The datasets of one connection, resolved. `dialect` is sqlglot's name: "sqlite" or "postgres". `datasets` is by id, in the order of the file.
+    """The datasets of one connection, resolved. `dialect` is sqlglot's name: "sqlite", "postgres" or "duckdb". `datasets` is by id, in the order of the file.
 
     `limits` and `functions` are the file's, the same in each catalog.
     """

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from rowseal.catalog import ONLY_CONNECTION
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import DatasetEntry, Document
+from rowseal.catalog.duckdb_file import DRIVER
 from rowseal.catalog.text import Findings, nearest
 
 __all__ = ["Address", "Place", "addresses", "database_url", "members", "place"]
@@ -25,6 +26,7 @@ _POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _MARIADB: Final = frozenset({"mariadb", "mariadb+pymysql", "mysql+pymysql"})
 _MARIADB_OPTIONS: Final = frozenset({"unix_socket", "connect_timeout", "ssl_ca", "ssl_cert", "ssl_key", "ssl_check_hostname"})
 _SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+_DUCKDB: Final = frozenset({"duckdb", "duckdb+duckdb_engine", DRIVER})
 _PORTS: Final = {"postgresql": "5432", "mysql": "3306", "mariadb": "3306"}
 
 Place: TypeAlias = tuple[str, ...]
@@ -93,7 +95,7 @@ def place(database: str | URL) -> Place:
     """Where a URL leads, whoever connects and by whichever driver: equal for two spellings of one database, as far as the URLs tell."""
     url = make_url(database)
     backend = url.get_backend_name()
-    if backend == "sqlite":
+    if backend in ("sqlite", "duckdb"):
         name = url.database or ""
         if name.startswith("file:"):
             name = unquote(name.removeprefix("file:").partition("?")[0])
@@ -124,20 +126,31 @@ def database_url(written: str, folder: Path, findings: Findings, at: yaml_text.P
             findings.add(at, f"has the option `{other[0]}`, which is not accepted here; there are: {', '.join(sorted(_MARIADB_OPTIONS))}")
             return None
         return url.set(drivername="mariadb+pymysql"), "mariadb"
-    if url.drivername not in _SQLITE:
-        findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...`, `postgresql://...` or `mariadb://...`")
-        return None
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.host:
-        findings.add(at, "must name a SQLite file as a path, `sqlite:///relative.db` or `sqlite:////absolute.db`")
+    for drivers, driver, dialect in ((_SQLITE, "sqlite", "sqlite"), (_DUCKDB, DRIVER, "duckdb")):
+        if url.drivername in drivers:
+            found = _file_url(url, folder, findings, at, dialect, made=made)
+            return None if found is None else (found.set(drivername=driver), dialect)
+    findings.add(at, "names a database or driver that is not supported yet; write `sqlite:///...`, `duckdb:///...`, `postgresql://...` or `mariadb://...`")
+    return None
+
+
+_TITLES: Final = {"sqlite": "SQLite", "duckdb": "DuckDB"}
+
+
+def _file_url(url: URL, folder: Path, findings: Findings, at: yaml_text.Path, scheme: str, *, made: bool) -> URL | None:
+    """The URL of a database that is a file, with its path made absolute."""
+    title = _TITLES[scheme]
+    if not url.database or url.database.startswith((":memory:", "file:", "md:", "motherduck:")) or url.host:
+        findings.add(at, f"must name a {title} file as a path, `{scheme}:///relative.db` or `{scheme}:////absolute.db`")
         return None
     if url.query:
-        findings.add(at, "has options after `?`, which SQLite URLs may not have here; remove them")
+        findings.add(at, f"has options after `?`, which {title} URLs may not have here; remove them")
         return None
     file = folder / url.database
-    if made and not _is_file(file):  # SQLite would make an empty one
-        findings.add(at, "names a SQLite file that does not exist; relative paths begin at the folder of this file")
+    if made and not _is_file(file):  # the database would make an empty one
+        findings.add(at, f"names a {title} file that does not exist; relative paths begin at the folder of this file")
         return None
-    return url.set(drivername="sqlite", database=str(file)), "sqlite"
+    return url.set(database=str(file))
 
 
 def _is_file(path: Path) -> bool:

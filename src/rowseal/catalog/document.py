@@ -216,7 +216,7 @@ class ConnectionEntry(_Entry):
     """One database of several. A query stays within one."""
 
     url: Text = Field(repr=False)
-    """A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
+    """A SQLAlchemy URL: `sqlite:///relative.db`, `duckdb:///relative.db`, `postgresql://role@host/db`. `${NAME:-default}` reads the environment."""
     allow_privileged_role: bool = False
     """true: start although the role in this database may do more than read."""
     experimental: bool = False
@@ -340,7 +340,8 @@ class Document(_Entry):
     version: Version
     """1, the only version there is."""
     database: Text | None = Field(default=None, repr=False)
-    """One for all datasets. A SQLAlchemy URL: `sqlite:///relative.db`, `postgresql://role@host/database`. `${NAME:-default}` reads the environment."""
+    """One for all datasets. A SQLAlchemy URL: `sqlite:///relative.db`, `duckdb:///relative.db`, `postgresql://role@host/db`. `${NAME:-default}` reads
+    the environment."""
     connections: dict[Name, ConnectionEntry] = Field(default={}, min_length=1)
     """Instead of `database`: several, each under a name that datasets say as their `connection`."""
     tokens: list[TokensEntry] = Field(min_length=1)

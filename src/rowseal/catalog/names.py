@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["RESERVED_PREFIXES", "ascii_lower", "is_system"]
+__all__ = ["COLUMN_FOLDS", "RESERVED_PREFIXES", "ascii_lower", "is_system"]
 
 # Guards, binds and fences bear such names; neither a configuration nor a query may.
 RESERVED_PREFIXES: Final = ("__g", "__u", "__ok")
@@ -18,6 +19,7 @@ def ascii_lower(name: str) -> str:
 
 
 _MARIADB_SCHEMAS: Final = frozenset({"information_schema", "performance_schema", "mysql", "sys"})
+_DUCKDB_SCHEMAS: Final = frozenset({"information_schema", "pg_catalog", "system", "temp"})
 
 
 def is_system(schema: str | None, table: str, dialect: str) -> bool:
@@ -26,4 +28,10 @@ def is_system(schema: str | None, table: str, dialect: str) -> bool:
         return table.startswith("sqlite_")
     if dialect == "mariadb":
         return schema is not None and ascii_lower(schema) in _MARIADB_SCHEMAS
+    if dialect == "duckdb":
+        return schema is not None and ascii_lower(schema) in _DUCKDB_SCHEMAS
     return schema is not None and (schema.startswith("pg_") or schema == "information_schema")
+
+
+# How the database looks up the name of a column that the configuration spells.
+COLUMN_FOLDS: Final[Mapping[str, Callable[[str], str]]] = {"sqlite": ascii_lower, "postgres": str, "mariadb": ascii_lower, "duckdb": ascii_lower}

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from rowseal.catalog import Bound, Field, FieldType, Storage
 from rowseal.filters import Filter, Operator, Scalar
 
-__all__ = ["LIST_OPERATORS", "NULL_OPERATORS", "Condition", "Inapplicable", "operators", "sorts", "typed"]
+__all__ = ["DUCKDB_DIGITS", "LIST_OPERATORS", "NULL_OPERATORS", "Condition", "Inapplicable", "operators", "sorts", "typed"]
 
 LIST_OPERATORS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
 NULL_OPERATORS: Final = frozenset({Operator.IS_NULL, Operator.IS_NOT_NULL})
@@ -33,12 +33,16 @@ _BY_TYPE: Final[Mapping[FieldType, frozenset[Operator]]] = {
     FieldType.DATE_TIME: _EQUALITY | _ORDER,
 }
 
+# In front of the point and behind it. Any two numbers of fields on DuckDB, and a whole number of 64 bits, meet in DECIMAL(38, 18) without a loss.
+DUCKDB_DIGITS: Final = (20, 18)
 _INT64: Final = 2**63
+_INT128: Final = 2**127
 # Far beyond any column, far below what makes Python or a database work hard: 1E+999999999 is thirteen bytes of token.
 _DIGITS: Final = 1_000
 _HUGE: Final = 10**_DIGITS
 _WHOLE_DIGITS, _FRACTION_DIGITS = 35, 30  # of MariaDB's DECIMAL(65, 30)
 _ALL_DIGITS: Final = Context(prec=2 * _DIGITS)
+_WIDE: Final = Context(prec=2 * _DIGITS + 2)
 _DECIMAL_TEXT: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
 _DATE_TEXT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # RFC 3339 with an obligatory offset. At most six digits of fraction: Python would silently drop more.
@@ -57,7 +61,7 @@ class Condition:
     """One filter, resolved: the field it tests and values typed for that field's storage.
 
     `values` is empty for `is_null` / `is_not_null`, has two members for `between`, one or more for the list operators, else one.
-    On PostgreSQL several values share one Python type: the guard casts every bind of a condition to the type of the first value,
+    On PostgreSQL and DuckDB several values share one Python type: the guard casts every bind of a condition to the type of the first value,
     and a fraction cast to a whole number would be rounded, up to one that the token does not permit.
     """
 
@@ -152,6 +156,24 @@ def _postgres_number(value: Scalar, field: Field) -> Bound:
     return number if isinstance(number, Decimal) or -_INT64 <= number < _INT64 else Decimal(number)
 
 
+def _duckdb_number(value: Scalar, field: Field) -> Bound:
+    number = _number(value, field)
+    if field.storage is Storage.FLOAT:
+        return _double(number)
+    if field.storage is Storage.HUGE:
+        if isinstance(number, Decimal) or not -_INT128 <= number < _INT128:
+            raise Inapplicable("a filter has a number that its column cannot hold exactly")
+        return number
+    if isinstance(number, int) and -_INT64 <= number < _INT64:
+        return number
+    # INVARIANT: DECIMAL(38, 18) holds it, and whatever it is compared with: see `kind_of` there
+    exact = Decimal(number)
+    _, _, exponent = exact.normalize(_WIDE).as_tuple()
+    if abs(exact) >= 10 ** DUCKDB_DIGITS[0] or not isinstance(exponent, int) or -exponent > DUCKDB_DIGITS[1]:
+        raise Inapplicable("a filter has a number beyond what can be compared exactly")
+    return exact
+
+
 def _text(value: Scalar, _: Field) -> str:
     if not isinstance(value, str):
         raise Inapplicable("a filter has a value of another type than its field, which is a string")
@@ -225,6 +247,7 @@ _NUMBERS: Final[Mapping[str, Callable[[Scalar, Field], Bound]]] = {
     "sqlite": _sqlite_number,
     "postgres": _postgres_number,
     "mariadb": _mariadb_number,
+    "duckdb": _duckdb_number,
 }
 _OTHERS: Final[Mapping[Storage, Callable[[Scalar, Field], Bound]]] = {
     Storage.TEXT: _text,

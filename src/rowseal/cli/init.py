@@ -147,9 +147,9 @@ def _written_url(given: str, url: URL, dialect: str, out: Path) -> str:
     """The URL as it stands in the file. INVARIANT: never a password."""
     if url.password is not None or any(mark in name.lower() for name in url.query for mark in _SECRET_OPTIONS):
         return "${DATABASE_URL}"
-    if dialect == "sqlite":
+    if dialect in ("sqlite", "duckdb"):
         path = Path(os.path.relpath(url.database or "", out.resolve().parent)).as_posix()
-        given = f"sqlite:///{path}"
+        given = f"{dialect}:///{path}"
     if given.isprintable() and not set(given) & set("}#'\"\\ "):
         return f"${{DATABASE_URL:-{given}}}"
     return json.dumps(given.replace("${", "$${"), ensure_ascii=False)

@@ -13,7 +13,7 @@ from sqlalchemy import URL
 
 from rowseal.catalog import FunctionRules
 from rowseal.catalog.document import DatasetEntry, JoinEntry
-from rowseal.catalog.names import ascii_lower
+from rowseal.catalog.names import COLUMN_FOLDS
 from rowseal.catalog.reflection import Column, Reflection, Relation, Undescribed, describe
 from rowseal.catalog.resolve import Backing, table_of
 from rowseal.catalog.text import Findings, Path, nearest
@@ -107,8 +107,9 @@ class Backings:
 
     def _column(self, written: str, columns: Mapping[str, Column], of: str, path: Path) -> Column | None:
         column = columns.get(written)
-        if column is None and self._dialect in ("sqlite", "mariadb"):
-            column = next((each for each in columns.values() if ascii_lower(each.name) == ascii_lower(written)), None)
+        if column is None:
+            folded = COLUMN_FOLDS[self._dialect]
+            column = next((each for each in columns.values() if folded(each.name) == folded(written)), None)
         if column is None:
             self._findings.add((*path, "column"), f"`{written}` is no column of `{of}`{nearest(written, list(columns))}")
         return column
@@ -171,5 +172,5 @@ class Backings:
         return Join(relation, entry.type == "left", tuple(pairs)) if len(pairs) == len(entry.on) else None
 
     def _known(self, name: str, names: Sequence[str]) -> int | None:
-        folded = ascii_lower if self._dialect == "sqlite" else str
+        folded = COLUMN_FOLDS[self._dialect]
         return next((index for index, each in enumerate(names) if folded(each) == folded(name)), None)

@@ -30,7 +30,7 @@ __all__ = ["Database", "Result", "Stop", "seal", "to_json"]
 _log: Final = logging.getLogger("rowseal.engine")
 _RECYCLE_SECONDS: Final = 1800
 # What testifies, but is only for who writes `experimental: true`, and why.
-_UNPROVEN: Final = {"mariadb": "has not been asked everything that the tests ask of the others"}
+_UNPROVEN: Final = dict.fromkeys(("mariadb", "duckdb"), "has not been asked everything that the tests ask of the others")
 
 
 class _Driver(Protocol):
@@ -54,7 +54,7 @@ class _Driver(Protocol):
         """
 
     def engine(self, pool: dict[str, Any]) -> Engine: ...
-    def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any]]: ...
+    def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any] | tuple[Any, ...]]: ...
     def running(self, connection: Connection, query: SecuredQuery) -> AbstractContextManager[None]: ...
     def types(self, description: Sequence[Any]) -> tuple[str, ...]: ...
     def interrupter(self, connection: Connection) -> Callable[[], None]: ...
@@ -74,7 +74,11 @@ def _driver(dialect: str, url: URL, limits: Limits) -> _Driver:
         from rowseal.engine.mariadb import MariaDBDriver  # noqa: PLC0415 -- so is pymysql
 
         return MariaDBDriver(url, limits)
-    raise ValueError("the dialect must be one of mariadb, postgres, sqlite")
+    if dialect == "duckdb":
+        from rowseal.engine.duckdb import DuckDBDriver  # noqa: PLC0415 -- duckdb is an extra too
+
+        return DuckDBDriver(url, limits)
+    raise ValueError("the dialect must be one of duckdb, mariadb, postgres, sqlite")
 
 
 class Database:

@@ -52,10 +52,12 @@ def seal(engine: AnyEngine, *, database: str | URL | None = None, clock: Callabl
     a query is refused on an engine whose URL leads elsewhere. `clock` gives the time in seconds since the epoch.
 
     At a statement that is refused the engine raises `errors.Unsecured`, or TokenRefused `token_expired` when the token of the query has
-    ended; nothing has run. Raises ValueError when the engine has been sealed already or its driver's style of parameters is not known.
+    ended; nothing has run. Raises ValueError when the engine has been sealed already, its driver's style of parameters is not known, or it is one of DuckDB.
     """
     target = engine if isinstance(engine, Engine) else engine.sync_engine
     dialect = target.dialect
+    if dialect.name == "duckdb":
+        raise ValueError("an engine of DuckDB cannot be sealed: only rowseal's own connections have the settings that its answers depend on")
     if dialect.paramstyle not in get_args(ParamStyle):
         raise ValueError(f"an engine with the paramstyle `{dialect.paramstyle}` cannot be sealed")
     if getattr(dialect, _SEALED, False):

@@ -94,9 +94,13 @@ class Rewrite:
     def body(self, ask: Ask, query: SecuredQuery) -> bytes:
         """The body for the engine: the secured SQL, its binds, every other member as it came.
 
-        Raises QueryRefused `construct_refused` when the engine could mistake a part of the text for a bind, AccessRefused
+        Raises QueryRefused `construct_refused` for DuckDB, and when the engine could mistake a part of the text for a bind, AccessRefused
         `value_not_carried` when JSON cannot carry a filter's value exactly.
         """
+        if query.dialect == "duckdb":  # see docs/decisions/0016-duckdb.md: its answers depend on settings that nobody can see from here
+            raise QueryRefused(
+                "construct_refused", "a DuckDB file is not read by another engine", hint="ask rowseal's own connections: `access.execute`, or the gateway"
+            )
         text, binds = query.render(self.paramstyle)
         _unmistakable(text, query, self.paramstyle)
         carried = {name: _carried(value, name, query.dialect) for name, value in query.params.items()}

@@ -158,7 +158,7 @@ def _walk(tree: exp.Query, dialect: Dialect, limits: Limits, functions: Function
 
 def _refuse_reserved(node: exp.Expr, dialect: Dialect) -> None:
     """The parser takes `order` for a name where it can; the database stops, or takes `user` for its own."""
-    behind_as = dialect.name == "postgres" and isinstance(node.parent, exp.Alias)
+    behind_as = dialect.any_word_behind_as and isinstance(node.parent, exp.Alias)
     if not node.args.get("quoted") and not behind_as:
         raise QueryRefused("sql_syntax", f"`{node.name}` is a word of SQL", hint=f"write the name in quotes: {dialect.quote(node.name)}", **position(node))
 

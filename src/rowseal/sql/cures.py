@@ -133,6 +133,28 @@ _BY_DATABASE: Final[Mapping[str, Mapping[str, str]]] = {
             "SELECT CAST(day + INTERVAL '1 day' AS DATE) FROM days WHERE day < CAST('2026-01-31' AS DATE)) SELECT day FROM days`",
         ),
     },
+    "duckdb": {
+        "date_part": "write `EXTRACT(YEAR FROM placed_at)`",
+        **dict.fromkeys(("to_char", "date_format"), "write `STRFTIME(placed_at, '%Y-%m')`"),
+        **dict.fromkeys(("julianday", "datediff", "age"), "write `DATE_DIFF('day', CAST('2026-01-01' AS DATE), CAST(placed_at AS DATE))`"),
+        **dict.fromkeys(("unixepoch", "epoch", "time_to_unix"), "write `EXTRACT(EPOCH FROM placed_at)`"),
+        **dict.fromkeys(("date", "datetime", "ts_or_ds_to_date", "timestamp"), "write `CAST(placed_at AS DATE)`"),
+        **dict.fromkeys(("date_add", "dateadd", "date_sub", "make_interval", "ts_or_ds_add"), "add an interval: `placed_at + INTERVAL '1 day'`"),
+        **dict.fromkeys(("strptime", "to_date", "to_timestamp", "str_to_time", "str_to_date"), "write `CAST('2026-01-31' AS DATE)`"),
+        **dict.fromkeys(("format", "printf"), _JOINED),
+        "total": "write `COALESCE(SUM(amount), 0)`",
+        "mod": "write `amount % 3`",
+        **dict.fromkeys(("quantile", "quantile_cont", "percentile_cont", "percentile_disc", "approx_quantile", "mode"), "write `MEDIAN(amount)`"),
+        **dict.fromkeys(("array_agg", "list", "json_agg", "json_group_array", "json_object", "histogram"), "write `STRING_AGG(region, ',')`"),
+        **dict.fromkeys(("bool_and", "bool_or", "logical_and", "logical_or", "every"), "count: `COUNT_IF(amount > 5) > 0`"),
+        **dict.fromkeys(("first", "any_value", "last", "arg_max", "arg_min", "arbitrary"), "take one by its order: `MIN(region)`"),
+        "collate": "leave COLLATE out, or compare `LOWER(region)`",
+        **dict.fromkeys(
+            ("generate_series", "range", "generate_date_array"),
+            "count with a recursive CTE: `WITH RECURSIVE days(day) AS (SELECT CAST('2026-01-01' AS DATE) UNION ALL "
+            "SELECT CAST(day + INTERVAL '1 day' AS DATE) FROM days WHERE day < CAST('2026-01-31' AS DATE)) SELECT day FROM days`",
+        ),
+    },
 }
 # node -> what it is called in SQL, and the hint where that is the same for all databases
 _CONSTRUCTS: Final[Mapping[type[exp.Expr], tuple[str, str]]] = {
@@ -173,22 +195,37 @@ _CONSTRUCTS: Final[Mapping[type[exp.Expr], tuple[str, str]]] = {
     exp.PropertyEQ: (":=", NAMED),
     exp.Kwarg: ("an argument by name", "give the arguments in their order"),
 }
-_SQLITE_CONSTRUCTS: Final[Mapping[type[exp.Expr], tuple[str, str]]] = {
-    exp.Interval: ("INTERVAL", "move the date: `DATETIME(placed_at, '+1 day')`"),
-    exp.ILike: ("ILIKE", "LIKE ignores the case of A to Z here: `region LIKE 'n%'`"),
-    exp.AtTimeZone: ("AT TIME ZONE", "move the time: `DATETIME(placed_at, '+2 hours')`"),
-    exp.Extract: ("EXTRACT", "take the part out of the text: `CAST(STRFTIME('%Y', placed_at) AS INTEGER)`"),
-    exp.Array: ("ARRAY", "list the values: `region IN ('North', 'South')`"),
-    exp.Any: ("ANY", "list the values: `region IN ('North', 'South')`"),
-    exp.All: ("ALL", "compare with the greatest: `amount > (SELECT MAX(amount) FROM orders)`"),
-    exp.Lateral: ("LATERAL", _RANKED),
-    exp.WithinGroup: ("WITHIN GROUP", "take the row in the middle: `SELECT amount FROM orders ORDER BY amount LIMIT 1 OFFSET 50`"),
-    exp.Rollup: ("ROLLUP", "add the totals: `SELECT region, SUM(amount) AS s FROM orders GROUP BY region UNION ALL SELECT NULL, SUM(amount) FROM orders`"),
-    exp.Cube: ("CUBE", "add the totals: `SELECT region, SUM(amount) AS s FROM orders GROUP BY region UNION ALL SELECT NULL, SUM(amount) FROM orders`"),
-    exp.GroupingSets: (
-        "GROUPING SETS",
-        "add them up: `SELECT region, SUM(amount) AS s FROM orders GROUP BY region UNION ALL SELECT NULL, SUM(amount) FROM orders`",
-    ),
+_CONSTRUCTS_OF: Final[Mapping[str, Mapping[type[exp.Expr], tuple[str, str]]]] = {
+    "sqlite": {
+        exp.Interval: ("INTERVAL", "move the date: `DATETIME(placed_at, '+1 day')`"),
+        exp.ILike: ("ILIKE", "LIKE ignores the case of A to Z here: `region LIKE 'n%'`"),
+        exp.AtTimeZone: ("AT TIME ZONE", "move the time: `DATETIME(placed_at, '+2 hours')`"),
+        exp.Extract: ("EXTRACT", "take the part out of the text: `CAST(STRFTIME('%Y', placed_at) AS INTEGER)`"),
+        exp.Array: ("ARRAY", "list the values: `region IN ('North', 'South')`"),
+        exp.Any: ("ANY", "list the values: `region IN ('North', 'South')`"),
+        exp.All: ("ALL", "compare with the greatest: `amount > (SELECT MAX(amount) FROM orders)`"),
+        exp.Lateral: ("LATERAL", _RANKED),
+        exp.WithinGroup: ("WITHIN GROUP", "take the row in the middle: `SELECT amount FROM orders ORDER BY amount LIMIT 1 OFFSET 50`"),
+        exp.Rollup: ("ROLLUP", "add the totals: `SELECT region, SUM(amount) AS s FROM orders GROUP BY region UNION ALL SELECT NULL, SUM(amount) FROM orders`"),
+        exp.Cube: ("CUBE", "add the totals: `SELECT region, SUM(amount) AS s FROM orders GROUP BY region UNION ALL SELECT NULL, SUM(amount) FROM orders`"),
+        exp.GroupingSets: (
+            "GROUPING SETS",
+            "add them up: `SELECT region, SUM(amount) AS s FROM orders GROUP BY region UNION ALL SELECT NULL, SUM(amount) FROM orders`",
+        ),
+    },
+    "postgres": {},
+    "mariadb": {},
+    "duckdb": {
+        exp.Array: ("a list", "list the values: `region IN ('North', 'South')`"),
+        exp.IntDiv: ("//", "divide and cut: `FLOOR(amount / 2)`"),
+        exp.Struct: ("a struct", "select the columns: `SELECT region, amount FROM orders`"),
+        exp.Columns: ("COLUMNS", "name the columns: `SELECT region, amount FROM orders`"),
+        exp.TryCast: ("TRY_CAST", "write `CAST(amount AS DECIMAL)`"),
+        exp.WithinGroup: ("WITHIN GROUP", "write `MEDIAN(amount)`"),
+        exp.JSONExtract: ("JSON", "make a view that has the value as a column, and read `region`"),
+        exp.JSONExtractScalar: ("JSON", "make a view that has the value as a column, and read `region`"),
+        exp.AtTimeZone: ("AT TIME ZONE", "times are compared as they are: `placed_at >= '2026-01-31'`"),
+    },
 }
 # (node, argument) -> what that is called, and the hint
 _PARTS: Final[Mapping[tuple[type[exp.Expr], str], tuple[str, str]]] = {
@@ -267,6 +304,12 @@ TYPES: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("SIGNED", "UNSIGNED", "TINYINT", "MEDIUMINT"), "write `CAST(amount AS BIGINT)`"),
         **dict.fromkeys(("DOUBLE", "FLOAT64"), "write `CAST(amount AS DOUBLE PRECISION)`"),
     },
+    "duckdb": {
+        **dict.fromkeys(("MONEY", "NUMBER"), "write `CAST(amount AS DECIMAL(18, 2))`"),
+        **dict.fromkeys(("NVARCHAR", "CLOB", "NAME", "CITEXT", "BPCHAR"), "write `CAST(amount AS TEXT)`"),
+        **dict.fromkeys(("SIGNED", "UNSIGNED", "HUGEINT", "UBIGINT"), "write `CAST(amount AS BIGINT)`"),
+        **dict.fromkeys(("JSON", "JSONB", "STRUCT", "MAP"), "write `CAST(amount AS TEXT)`"),
+    },
 }
 _WORD_AFTER_COLON: Final = re.compile(r"(?<![:\w]):(from|for|on|like|values|with|when|as)\b", re.IGNORECASE)
 _TOP: Final = re.compile(r"\s*SELECT\s+TOP\s", re.IGNORECASE)
@@ -279,14 +322,13 @@ def cure(node: exp.Expr, dialect: Dialect, names: Iterable[str] = ()) -> str | N
     for name in names:
         if hint := own.get(name) or _FUNCTIONS.get(name):
             return hint
-    if dialect.name == "sqlite" and type(node) in _SQLITE_CONSTRUCTS:
-        return _SQLITE_CONSTRUCTS[type(node)][1]
-    return _CONSTRUCTS[type(node)][1] if type(node) in _CONSTRUCTS else None
+    found = _CONSTRUCTS_OF[dialect.name].get(type(node)) or _CONSTRUCTS.get(type(node))
+    return None if found is None else found[1]
 
 
 def syntax_cure(sql: str, dialect: Dialect) -> str | None:
     """The hint for SQL that cannot be parsed, where it looks like another database's, or a parameter is called like a keyword."""
-    if "`" in sql and dialect.name == "postgres":
+    if "`" in sql and dialect.mark == '"' and dialect.name != "sqlite":
         return 'write names in double quotes: `"amount"`'
     if _TOP.match(sql):
         return "write `SELECT amount FROM orders ORDER BY amount LIMIT 10`"
@@ -305,16 +347,15 @@ def part(node: exp.Expr, argument: str, value: object, dialect: Dialect) -> tupl
     if (found := _PARTS.get((type(node), argument))) is not None:
         return found
     first = value[0] if isinstance(value, list) and value else value
-    if isinstance(first, exp.Expr) and (type(first) in _CONSTRUCTS or type(first) in _SQLITE_CONSTRUCTS):
+    if isinstance(first, exp.Expr) and (type(first) in _CONSTRUCTS or any(type(first) in own for own in _CONSTRUCTS_OF.values())):
         return spoken(first, dialect), cure(first, dialect)
     return f"{spoken(node, dialect)} with {argument.strip('_').replace('_', ' ')}", None
 
 
 def spoken(node: exp.Expr, dialect: Dialect) -> str:
     """What a construct is called in SQL; else the parser's class name in words (`JSONTable` -> `json table`)."""
-    table = _SQLITE_CONSTRUCTS if dialect.name == "sqlite" and type(node) in _SQLITE_CONSTRUCTS else _CONSTRUCTS
-    if type(node) in table:
-        return table[type(node)][0]
+    if (found := _CONSTRUCTS_OF[dialect.name].get(type(node)) or _CONSTRUCTS.get(type(node))) is not None:
+        return found[0]
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).lower()
 
 

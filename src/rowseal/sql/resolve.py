@@ -6,6 +6,7 @@ whole row, a function written as a column, a double-quoted string) never reaches
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ from rowseal.sql.place import position
 
 __all__ = ["resolve"]
 
+_NUMBERED: Final = re.compile(r"(.+?)(_[0-9]+)+\Z")
 _AS_MANY: Final = "select as many on each side: `SELECT region, amount FROM orders UNION ALL SELECT NULL, amount FROM orders`"
 _RECURSIVE: Final = (
     "begin with rows that need nothing, then name the CTE once: `WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT i FROM n`"
@@ -111,10 +113,11 @@ class _Resolver(FromClause):
     def values(self, node: exp.Values, ctes: With | None, outer: Scope | None) -> Columns:
         scope = Scope(outer)
         width = 0
+        word, first = self.dialect.values_columns
         for row in node.expressions:
             self.expression(row, scope, ctes)
             width = len(row.expressions) if isinstance(row, exp.Tuple) else 1
-        return self.names.note(tuple(Column(f"column{number}") for number in range(1, width + 1)))
+        return self.names.note(tuple(Column(f"{word}{number}") for number in range(first, width + first)))
 
     # -- CTEs
 
@@ -129,9 +132,11 @@ class _Resolver(FromClause):
 
     def visible(self, entry: Cte) -> bool:
         """Whether the CTE can be seen from where resolving stands now: inside a sibling's body, or in the body of the statement."""
-        if entry.recursive:
+        if entry.recursive and self.dialect.recursive_ctes_see_all:
             return True
-        return all(entry.index < other.index for other in entry.scope.entries.values() if other.resolving)
+        if entry.resolving and not (entry.recursive and isinstance(entry.node.this, exp.SetOperation)):
+            return False
+        return all(entry.index < other.index for other in entry.scope.entries.values() if other.resolving and other is not entry)
 
     def cte_columns(self, entry: Cte) -> Columns:
         if entry.columns is not None:
@@ -180,6 +185,8 @@ class _Resolver(FromClause):
         found, ambiguous = self.candidates(name, qualifier, scope, node)
         if (qualifier is None and scope.joined.find(name)) or (qualifier is not None and self.dialect.fold(qualifier) in scope.sources):
             self.names.local.add(id(node))
+        if self.dialect.renames_duplicates and (numbered := _NUMBERED.match(name)) is not None:
+            ambiguous |= any(len(each.joined.find(numbered[1])) > 1 for each in _outwards(scope))
         if not found:
             raise QueryRefused("column_unknown", f"no column `{node.name}` is open to this token here", hint=self.meant(node, scope), **position(node))
         if ambiguous:

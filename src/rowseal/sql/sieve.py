@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import pairwise, zip_longest
 from typing import Final
@@ -45,11 +45,17 @@ _TYPES: Final[Mapping[str, frozenset[str]]] = {
     )
     | {"DOUBLE PRECISION", "CHARACTER VARYING"},
     "mariadb": frozenset("CHAR VARCHAR SIGNED UNSIGNED INT INTEGER DECIMAL DOUBLE DATE TIME DATETIME".split()),
+    "duckdb": frozenset(
+        "INT INTEGER INT2 INT4 INT8 TINYINT SMALLINT BIGINT DECIMAL NUMERIC REAL FLOAT FLOAT4 FLOAT8 DOUBLE TEXT VARCHAR STRING CHAR BOOLEAN BOOL DATE TIME "
+        "TIMESTAMP TIMESTAMPTZ DATETIME INTERVAL UUID".split()
+    )
+    | {"DOUBLE PRECISION"},
 }
 # Functions that the parser takes for an operator or another function, with another type of answer.
 _MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
     "sqlite": {"mod": "write `amount % 3`"},
     "postgres": {"date_part": "write `EXTRACT(YEAR FROM placed_at)`"},
+    "duckdb": {"date_part": "write `EXTRACT(YEAR FROM placed_at)`", "mod": "write `amount % 3`"},
     "mariadb": {
         "convert": "write `CAST(amount AS CHAR)`",
         "to_days": "write `DATEDIFF(placed_at, '2026-01-01')`",
@@ -59,6 +65,7 @@ _MISREAD: Final[Mapping[str, Mapping[str, str]]] = {
 _FORMATTED: Final[Mapping[str, frozenset[str]]] = {
     "postgres": frozenset({"to_char", "to_date", "to_timestamp"}),
     "mariadb": frozenset({"date_format", "str_to_date"}),
+    "duckdb": frozenset({"strftime"}),
 }
 # What the parser writes back as something that means the same: checked one by one against the database (tests/test_mariadb.py).
 _MARIADB_FORMAT: Final = re.compile(r"([^%]|%[YymcdeHhIiSsTpMbWaj])*+\Z")
@@ -70,10 +77,11 @@ _UNREAD: Final[Mapping[TokenType, str]] = {
     TokenType.DARROW: "take the value apart where it is stored; MariaDB has no such operator",
 }
 _EXECUTED: Final = re.compile(r"/\*M?!")
-_ALWAYS_FORMATTED: Final = frozenset({"to_char", "date_format", "str_to_date"})
+_ALWAYS_FORMATTED: Final = frozenset({"to_char", "date_format", "str_to_date", "strftime"})
 _FORMATS: Final[Mapping[str, str]] = {
     "postgres": "use such as YYYY, MM, DD, HH24, MI and SS: `TO_CHAR(placed_at, 'YYYY-MM-DD HH24:MI:SS')`",
     "mariadb": "use such as %Y, %m, %d, %H, %i and %s: `DATE_FORMAT(placed_at, '%Y-%m-%d %H:%i:%s')`",
+    "duckdb": "use such as %Y, %m, %d, %H, %M and %S: `STRFTIME(placed_at, '%Y-%m-%d %H:%M:%S')`",
 }
 _JUDGED: Final = frozenset({TokenType.INTERVAL, TokenType.ARROW, TokenType.DARROW})
 _LOOKED_AT: Final = _JUDGED | {TokenType.L_PAREN, TokenType.R_PAREN, TokenType.DCOLON, TokenType.ALIAS}
@@ -111,13 +119,24 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     if dialect.name == "mariadb":
         _refuse_ambiguous(sql, tokens)
     _refuse_misread(tokens, dialect)
+    if dialect.name == "duckdb":
+        _mark_parameters(tokens)
     return tokens
+
+
+def _mark_parameters(tokens: list[Token]) -> None:
+    """The parser knows `:name` on DuckDB, but not where `name:` could stand, which gives what follows a name there."""
+    for token, after in pairwise(tokens):
+        if token.token_type is TokenType.COLON and after.start == token.end + 1 and after.token_type is not TokenType.NUMBER:
+            token.token_type = TokenType.PARAMETER
 
 
 def _refuse_glued(sql: str, tokens: list[Token]) -> None:
     """`1_000` is 1 under the name `_000` to the parser and a thousand to newer databases; `1e5x`, `0o7` and `1.a` are no better."""
-    for token, after in pairwise(tokens):
-        if token.token_type is TokenType.NUMBER and after.start == token.end + 1:
+    for token, after in zip_longest(tokens, tokens[1:]):
+        if token.token_type is TokenType.NUMBER and "_" in sql[token.start : token.end + 1]:
+            raise _misread("sql_syntax", "a number has an underscore in it", "write its digits alone", token)
+        if token.token_type is TokenType.NUMBER and after is not None and after.start == token.end + 1:
             first = sql[after.start]
             if first.isalnum() or first in "_.$" or not first.isascii():
                 raise _misread("sql_syntax", "a number is followed by a letter, underscore or point", "put a space after it, or write its digits alone", after)
@@ -230,9 +249,9 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
         if following.text.upper() not in _TYPES[dialect.name]:
             hint = TYPES[dialect.name].get(following.text.upper(), "use another name of the type, or another type")
             raise _misread("construct_refused", f"casts to `{following.text.lower()}` are not accepted", hint, following)
-    elif kind is TokenType.INTERVAL and literal and dialect.name in ("postgres", "mariadb"):
+    elif kind is TokenType.INTERVAL and literal and dialect.name in _INTERVALS:
         unit = third is not None and third.text.upper() in TIME_UNITS
-        if not (_WHOLE.match(following.text) if unit or dialect.name == "mariadb" else _kept("INTERVAL ", following.text.upper(), "", dialect)):
+        if not (_WHOLE.match(following.text) if unit else _INTERVALS[dialect.name](following.text, dialect)):
             raise _misread("construct_refused", "an interval of this form is not accepted", "write such as `placed_at + INTERVAL '3 days'`", following)
     elif kind in (TokenType.ARROW, TokenType.DARROW):
         from_the_end = dialect.name == "postgres" and following.token_type is TokenType.DASH and third is not None
@@ -241,6 +260,20 @@ def _refuse_following(token: Token, following: Token, third: Token | None = None
         label = literal and dialect.name == "sqlite" and _JSON_LABEL.match(following.text)
         if not (label or (literal and following.text and _kept("x -> ", following.text, "", dialect))):
             raise _misread("construct_refused", "a JSON key of this form is not accepted", "use a plain word or a number", following)
+
+
+def _amount_and_unit(text: str, _: Dialect) -> bool:
+    """`3 days`, which the parser takes apart as the database does."""
+    amount, _space, unit = text.partition(" ")
+    return _WHOLE.match(amount) is not None and unit.upper() in TIME_UNITS
+
+
+# The databases that know intervals -> whether a literal one without a unit behind it is read as it is by the database.
+_INTERVALS: Final[Mapping[str, Callable[[str, Dialect], bool]]] = {
+    "postgres": lambda text, dialect: _kept("INTERVAL ", text.upper(), "", dialect),
+    "mariadb": lambda text, _: _WHOLE.match(text) is not None,
+    "duckdb": _amount_and_unit,
+}
 
 
 def _misread(code: str, detail: str, cure: str | None, token: Token) -> QueryRefused:

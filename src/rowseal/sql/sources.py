@@ -128,11 +128,15 @@ _ALIKE: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
     ),
     "mariadb": (
         frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"}),
-        frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}),
+        frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "VARCHAR"}),
         *(frozenset({kind}) for kind in ("boolean", "date", "datetime", "timestamp")),
     ),
+    "duckdb": (
+        frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "DECIMAL"}),
+        *(frozenset({kind}) for kind in ("HUGEINT", "VARCHAR", "UUID", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")),
+    ),
 }
-_TEXTS: Final = frozenset({"TEXT", "text", "varchar", "bpchar", "char", "tinytext", "mediumtext", "longtext"})
+_TEXTS: Final = frozenset({"TEXT", "text", "varchar", "bpchar", "char", "tinytext", "mediumtext", "longtext", "VARCHAR"})
 
 
 def _equal(left: str, theirs: Reflected, right: str, own: Reflected, dialect: str) -> str:
@@ -148,6 +152,8 @@ def _equal(left: str, theirs: Reflected, right: str, own: Reflected, dialect: st
     if dialect == "mariadb":
         exact = " = ".join(f"CAST({each} AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_nopad_bin" for each in (left, right))
         return f"{left} = {right} AND {exact}" if own.collation == theirs.collation else exact
+    if dialect == "duckdb":
+        return f"{left} COLLATE C = {right} COLLATE C"
     if own.bytewise and theirs.bytewise and not own.collation and not theirs.collation:
         return f"{left} = {right}"
     return f'CAST({left} AS TEXT) COLLATE "C" = CAST({right} AS TEXT) COLLATE "C"'

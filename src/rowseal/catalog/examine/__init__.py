@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import URL, Connection
 
 from rowseal.catalog import Catalog
+from rowseal.catalog.examine.duckdb import DuckDBLook
 from rowseal.catalog.examine.found import Examined, Look
 from rowseal.catalog.examine.mariadb import MariaDBLook
 from rowseal.catalog.examine.postgres import PostgresLook
@@ -16,7 +17,12 @@ from rowseal.catalog.reflection import connected, reflect
 
 __all__ = ["Examined", "examine"]
 
-_LOOKS: Final[Mapping[str, Callable[[Connection], Look]]] = {"sqlite": SqliteLook, "postgres": PostgresLook, "mariadb": MariaDBLook}
+_LOOKS: Final[Mapping[str, Callable[[Connection], Look]]] = {
+    "sqlite": SqliteLook,
+    "postgres": PostgresLook,
+    "mariadb": MariaDBLook,
+    "duckdb": DuckDBLook,
+}
 
 
 def examine(url: URL, catalog: Catalog) -> dict[str, Examined]:

@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rowseal.catalog import FieldType, Storage
-from rowseal.catalog.reflection import mariadb, postgres, sqlite
+from rowseal.catalog.reflection import duckdb, mariadb, postgres, sqlite
 from rowseal.catalog.reflection.found import Column, Reflection, Relation, Undescribed, Unfitting, Unreachable
 
 __all__ = ["Column", "Reflection", "Relation", "Undescribed", "Unfitting", "Unreachable", "connected", "describe", "reflect", "store"]
@@ -37,7 +37,11 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "sqlite": _Reader(sqlite.engine, sqlite.reflect, sqlite.describe, sqlite.STORED, "sqlite3, which is a part of Python"),
     "mariadb": _Reader(mariadb.engine, mariadb.reflect, mariadb.describe, mariadb.STORED, "pymysql; `pip install 'rowseal[mariadb]'`"),
     "postgres": _Reader(postgres.engine, postgres.reflect, postgres.describe, postgres.STORED, "psycopg; `pip install 'rowseal[postgres]'`"),
+    "duckdb": _Reader(duckdb.engine, duckdb.reflect, duckdb.describe, duckdb.STORED, "duckdb; `pip install 'rowseal[duckdb]'`"),
 }
+
+
+_DOUBLES: Final = {"postgres": "double precision", "mariadb": "double", "duckdb": "double"}
 
 
 @contextmanager
@@ -80,10 +84,10 @@ def store(column: Column, type_: FieldType, dialect: str, text_format: str | Non
     if column.kind not in kinds:
         if column.kind == "citext":
             raise Unfitting("is of type `citext`, whose own comparisons lie outside of pg_catalog; make a view that casts it to `text`")
-        if column.kind == "float":
-            raise Unfitting("is a column of type `float`, whose values equal no decimal number; make a view that casts it to `double`")
-        if column.kind == "float4":
-            raise Unfitting("is a column of type `real`, whose values equal no decimal number; make a view that casts it to `double precision`")
+        if column.kind in {"float4", "float", "FLOAT"}:
+            raise Unfitting(
+                f"is a column of type `{declared.lower()}`, whose values equal no decimal number; make a view that casts it to `{_DOUBLES[dialect]}`"
+            )
         fits = [each.value for each in FieldType if column.kind in stored[each]]
         cure = f"declare `type: {'` or `'.join(fits)}`" if fits else "make a view that casts it, or leave the field out"
         raise Unfitting(f"is declared `{type_}` on a column of type `{declared}`; {cure}")

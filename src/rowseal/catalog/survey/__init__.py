@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import URL, Connection
 
 from rowseal.catalog.reflection import Relation, Unreachable, connected, reflect
-from rowseal.catalog.survey import mariadb, postgres, sqlite
+from rowseal.catalog.survey import duckdb, mariadb, postgres, sqlite
 from rowseal.catalog.survey.found import ForeignKey, Keys, Listed, Surveyed, inspected
 
 __all__ = ["ForeignKey", "Surveyed", "survey"]
@@ -29,6 +29,7 @@ _SURVEYORS: Final[Mapping[str, _Surveyor]] = {
     "sqlite": _Surveyor(sqlite.listed),
     "postgres": _Surveyor(postgres.listed),
     "mariadb": _Surveyor(mariadb.listed, mariadb.keys),
+    "duckdb": _Surveyor(duckdb.listed),
 }
 
 

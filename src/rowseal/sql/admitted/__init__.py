@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from rowseal.sql.admitted import mariadb, postgres, sqlite
+from rowseal.sql.admitted import duckdb, mariadb, postgres, sqlite
 from rowseal.sql.admitted.arguments import Arguments
 
 __all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES", "SPOKEN_FALSE", "TIME_UNITS", "Arguments"]
@@ -30,21 +30,25 @@ NODES: Final[Mapping[str, Mapping[type[exp.Expr], Arguments]]] = {
     "sqlite": sqlite.NODES,
     "postgres": postgres.NODES,
     "mariadb": mariadb.NODES,
+    "duckdb": duckdb.NODES,
 }
 AGGREGATES: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
     "sqlite": sqlite.AGGREGATES,
     "postgres": postgres.AGGREGATES,
     "mariadb": mariadb.AGGREGATES,
+    "duckdb": duckdb.AGGREGATES,
 }
 FUNCTIONS: Final[Mapping[str, Mapping[type[exp.Expr] | str, Arguments]]] = {
     "sqlite": sqlite.FUNCTIONS,
     "postgres": postgres.FUNCTIONS,
     "mariadb": mariadb.FUNCTIONS,
+    "duckdb": duckdb.FUNCTIONS,
 }
 CASTS: Final[Mapping[str, frozenset[exp.DType]]] = {
     "sqlite": sqlite.CASTS,
     "postgres": postgres.CASTS,
     "mariadb": mariadb.CASTS,
+    "duckdb": duckdb.CASTS,
 }
 
 # Where False is something that the SQL said: NOT INDEXED, GROUP BY DISTINCT, OUTER APPLY, FROM LAST. Elsewhere it is the parser's word for

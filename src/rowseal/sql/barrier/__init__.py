@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from rowseal.sql import Form
 from rowseal.sql.admitted import AGGREGATES
+from rowseal.sql.barrier.duckdb import DuckDBJudge
 from rowseal.sql.barrier.exposure import Exposure
 from rowseal.sql.barrier.inert import PLAIN
 from rowseal.sql.barrier.mariadb import MariaDBJudge
@@ -39,7 +40,12 @@ class _Judge(Protocol):
     def infallible(self, node: exp.Expr) -> bool: ...
 
 
-_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {"sqlite": SQLiteJudge, "postgres": PostgresJudge, "mariadb": MariaDBJudge}
+_JUDGES: Final[Mapping[str, Callable[[Names, Parameters], _Judge]]] = {
+    "sqlite": SQLiteJudge,
+    "postgres": PostgresJudge,
+    "mariadb": MariaDBJudge,
+    "duckdb": DuckDBJudge,
+}
 
 
 class Barrier(NamedTuple):

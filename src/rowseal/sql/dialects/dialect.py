@@ -39,6 +39,10 @@ class Dialect:
     case_guards: bool = False
     aliases_have_case: bool = False  # the database may tell aliases of tables apart by case, where columns fold: they are written folded
     sorts_before_joining: bool = False  # rows may be sorted and grouped before a parent's filter has dropped some
+    recursive_ctes_see_all: bool = True  # WITH RECURSIVE lets every CTE see all its siblings and itself, or only a UNION itself
+    renames_duplicates: bool = False  # of two columns `a` of a sub-query the second is called `a_1` outside of it
+    values_columns: tuple[str, int] = ("column", 1)  # what a list of values calls its columns: a word and the first number
+    any_word_behind_as: bool = False  # AS makes a name even of a reserved word
 
     def quote(self, name: str) -> str:
         """The identifier as SQL text, exactly this name whatever it holds."""

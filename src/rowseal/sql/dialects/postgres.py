@@ -39,4 +39,5 @@ POSTGRES: Final = Dialect(
     bounds_patterns=False,
     lists_are_json=False,
     case_guards=True,
+    any_word_behind_as=True,
 )

@@ -18,7 +18,7 @@ from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER, OK, Form
 from rowseal.sql.dialects import Dialect
-from rowseal.sql.guards import mariadb, postgres, sqlite
+from rowseal.sql.guards import duckdb, mariadb, postgres, sqlite
 
 __all__ = ["encoded", "forget", "reads_plain_tables", "render"]
 
@@ -38,6 +38,7 @@ _SPELLINGS: Final[Mapping[str, _Spelling]] = {
     "sqlite": _Spelling(sqlite.conditions, sqlite.equal),
     "postgres": _Spelling(postgres.conditions, postgres.equal),
     "mariadb": _Spelling(mariadb.conditions, mariadb.equal),
+    "duckdb": _Spelling(duckdb.conditions, duckdb.equal),
 }
 
 

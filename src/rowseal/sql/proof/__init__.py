@@ -18,6 +18,7 @@ from rowseal.errors import OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
 from rowseal.sql import BIND, NUMBER, OK, Form
+from rowseal.sql.proof.duckdb import DUCKDB
 from rowseal.sql.proof.failing import fail
 from rowseal.sql.proof.mariadb import MARIADB
 from rowseal.sql.proof.postgres import POSTGRES
@@ -27,7 +28,7 @@ from rowseal.sql.quiet import QUIET
 
 __all__ = ["BOUND", "READINGS", "Proven", "fail", "forget", "parsed", "prove_guard"]
 
-READINGS: Final[Mapping[str, Reading]] = {"sqlite": SQLITE, "postgres": POSTGRES, "mariadb": MARIADB}
+READINGS: Final[Mapping[str, Reading]] = {"sqlite": SQLITE, "postgres": POSTGRES, "mariadb": MARIADB, "duckdb": DUCKDB}
 BOUND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
 
 _LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
@@ -64,11 +65,13 @@ def prove_guard(text: str, dialect: str, shaped: Shaped, form: Form) -> Proven:
         fail("a guard is not a plain SELECT under its own name")
     reader = _GuardReader(reading, text)
     reader.relation(body.args.get("from_"), rows, "b")
-    beside = ("expressions", "from_", "where", "limit") if form == "fenced" and reading.fence_limit else ("expressions", "from_", "where")
-    if any(value not in (None, [], False) for name, value in body.args.items() if name not in beside):
+    fences = [part for part, asked in (("limit", reading.fence_limit), ("offset", reading.fenced_by_offset)) if asked and form == "fenced"]
+    if any(value not in (None, [], False) for name, value in body.args.items() if name not in ("expressions", "from_", "where", *fences)):
         fail("a guard holds more than columns, a table and conditions")
-    if "limit" in beside and _limit(body) != reading.fence_limit:
+    if "limit" in fences and _limit(body) != reading.fence_limit:
         fail("a guard is fenced by another LIMIT than the one that lets all rows through")
+    if "offset" in fences and body.args.get("offset") != exp.Offset(expression=exp.Literal.number(0)):
+        fail("a guard is fenced by another OFFSET than the one that lets all rows through")
     where = body.args.get("where")
     items = list(body.expressions)
     if form == "case":
@@ -286,7 +289,7 @@ def parsed(text: str, dialect: str) -> exp.Query:
 def _parsed(text: str, reading: Reading) -> exp.Query:
     try:
         with QUIET:
-            statements = reading.grammar.parse(BOUND.sub(r":\1", text))
+            statements = reading.grammar.parse(BOUND.sub(reading.mark_of_bind, text))
     except SqlglotError as error:  # and no RecursionError: it says that the text nests too deep for here, which is nobody's mistake
         raise OurBug("witness: the text cannot be read back") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):

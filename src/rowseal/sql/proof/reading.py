@@ -33,6 +33,8 @@ class Reading:
     same: Callable[[Field, Field], tuple[str, ...]]
     raising: frozenset[type[exp.Expr]] = frozenset()  # the plainest of what raises whatever it is given, for a second look at the barrier
     fence_limit: str = ""  # where a fence is a LIMIT, the number that it must be
+    mark_of_bind: str = r":\1"  # how a bind is spelled for the parser, as a replacement of BOUND
+    fenced_by_offset: bool = False  # OFFSET 0 is the fence
 
     def quoted(self, name: str) -> str:
         """The name as it must stand in the text."""
