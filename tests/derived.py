@@ -8,8 +8,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from databases.sqlite import load_sqlite
@@ -50,13 +52,27 @@ def written_out(configuration: Mapping[str, Any], tables: Sequence[Table]) -> tu
     datasets = []
     for dataset in configuration["datasets"]:
         if is_derived(dataset):
-            table = _selected(dataset, tables) if "sql" in dataset else _joined(dataset, tables)
+            read = [table for table in tables if table.name in (dataset.get("sql") or {dataset["table"], *(join["table"] for join in dataset["joins"])})]
+            table = _made(_Dataset(repr(dataset), dataset), tuple(read))
             made.append(table)
             fields = [{**entry, "column": column.name} for entry, column in zip(dataset["fields"], table.columns, strict=True)]
             datasets.append({**dataset, "table": table.name, "fields": fields})
         else:
             datasets.append(dataset)
     return {**configuration, "datasets": datasets}, (*tables, *made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dataset:
+    """A dataset that is remembered by what its configuration says."""
+
+    text: str
+    written: Mapping[str, Any] = field(compare=False)
+
+
+@lru_cache(maxsize=64)  # the rows of a stage are asked for again and again
+def _made(dataset: _Dataset, tables: tuple[Table, ...]) -> Table:
+    return _selected(dataset.written, tables) if "sql" in dataset.written else _joined(dataset.written, tables)
 
 
 def _selected(dataset: Mapping[str, Any], tables: Sequence[Table]) -> Table:

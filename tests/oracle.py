@@ -178,8 +178,10 @@ class Stage:
         if [relation.rows for relation in relations] != [relation.rows for relation in visible(model, other, permission(model, other, bearer))]:
             raise AssertionError("the twin differs in permitted rows: the oracle itself is wrong")
         if DIALECTS[self.dialect].exclusive:
-            while self._gates:
-                self._gates.popitem()[1].close()
+            for gate in self._gates.values():
+                with gate._entered() as state:
+                    for connection in state.connections.values():
+                        connection.database.close()  # which opens it again when it is next asked
         self._databases["full"].fill(full, views, analyze=analyze)
         self._databases["twin"].fill(other, views, analyze=analyze)
         if self._model is not None:
@@ -196,7 +198,9 @@ class Stage:
             self._opened += 1
             folder = self._folder / f"{variant}-{self._opened}"
             folder.mkdir(parents=True)
-            gate = Gate.from_yaml(configuration_file(folder, self._databases[variant].url, self._configuration))
+            sourced = DIALECTS[self.dialect].sourced
+            datasets = [{**each, "sql": sourced(each["sql"])} if "sql" in each else each for each in self._configuration["datasets"]]
+            gate = Gate.from_yaml(configuration_file(folder, self._databases[variant].url, {**self._configuration, "datasets": datasets}))
             self._exit.callback(gate.close)
             self._gates[key] = gate
         return self._gates[key]

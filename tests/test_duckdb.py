@@ -424,7 +424,8 @@ CREATE TABLE t (
     id BIGINT PRIMARY KEY, huge HUGEINT, unsigned UBIGINT, price DECIMAL(38, 18), wide DECIMAL(38, 2), f DOUBLE, r REAL, s VARCHAR,
     folded VARCHAR COLLATE NOCASE, m mood, u UUID, b BOOLEAN, d DATE, t TIMESTAMP, z TIMESTAMP WITH TIME ZONE,
     seconds TIMESTAMP_S, nanos TIMESTAMP_NS, l INTEGER[], st STRUCT(x INTEGER),
-    twice BIGINT GENERATED ALWAYS AS (id * 2)
+    twice BIGINT GENERATED ALWAYS AS (TRY(id * 2)),
+    raising BIGINT GENERATED ALWAYS AS (id * 2)
 );
 CREATE TABLE child (id BIGINT PRIMARY KEY, t BIGINT REFERENCES t (id));
 CREATE VIEW v AS SELECT s || folded AS joined, SUM(id) AS total FROM t GROUP BY ALL;
@@ -504,7 +505,8 @@ def test_two_guards_that_are_alike_keep_their_columns(tmp_path: Path) -> None:
         cursor.execute(query)
         assert sorted(cursor.fetchall()) == [(each,) for each in (1, 2, 4) for _ in range(3)]
         cursor.execute("SELECT current_setting('disabled_optimizers')")
-        assert cursor.fetchall() == [("common_subplan",)]
+        (off,) = cursor.fetchall()[0]
+    assert set(off.split(",")) == {"common_subplan", "partial_aggregate_pushdown", "projection_placement", "scalar_fn_pushdown", "type_pushdown"}
 
 
 def test_an_engine_of_one_s_own_is_not_sealed(file: Path) -> None:

@@ -123,6 +123,7 @@ class Dialect:
     new: Callable[[servers.Run, Path], Database]
     alike: bool = True  # whether two databases with the same tables are sent the same text; not where it names the database
     unread: Callable[[str], bool] = lambda _: False  # the queries that fail behind guards and not without, whatever the rows
+    sourced: Callable[[str], str] = str  # a SELECT of an operator, in a view or under a dataset, as it must be written here
     respelled: Callable[[str], str] = str  # the SQL of a page, whose quoted names stand in double quotes, as it is written here
 
 

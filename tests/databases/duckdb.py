@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +19,15 @@ from world import Table, Value
 
 __all__ = ["DUCKDB", "load_duckdb"]
 
-_MODEL: Final = {"python_enable_replacements": False, "disabled_optimizers": "common_subplan", "memory_limit": "1GB", "max_execution_time": 10_000}
+_ALIKE: Final = {
+    "python_enable_replacements": False,
+    "disabled_optimizers": "common_subplan",
+    "memory_limit": "1GB",
+    "max_execution_time": 10_000,
+    "threads": 1,
+    "fsync_mode": "NONE",
+}
+_NUMBERS: Final = count()
 _MOST_ROWS: Final = 100_000
 _MOST: Final = Decimal(10**17)
 _TYPES: Final[Mapping[str, str]] = {
@@ -31,21 +42,42 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def _stored(value: Value) -> Value:
-    """No number of DuckDB's has more than 38 digits."""
-    return max(-_MOST, min(_MOST, value)) if isinstance(value, Decimal) else value
+def _literal(value: Value) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bool() | int() | float():
+            return repr(value)
+        case Decimal():
+            return f"{max(-_MOST, min(_MOST, value)):f}"  # no number of DuckDB's has more than 38 digits
+        case _:
+            return "'" + str(value).replace("'", "''") + "'"
 
 
 def load_duckdb(connection: Any, tables: Sequence[Table], views: Mapping[str, str], *, keyed: bool) -> None:
     """Make the tables, with these rows; `keyed` adds a key."""
+    statements = []
     for table in tables:
-        connection.execute(definition(table, _TYPES, keyed=keyed))
+        statements.append(definition(table, _TYPES, keyed=keyed))
         if table.rows:
-            marks = ", ".join(f"CAST(? AS {_TYPES[column.kind]})" for column in table.columns)  # or a list of values is of one type, column by column
-            values = [_stored(value) for row in table.rows for value in row]
-            connection.execute(f"INSERT INTO {quoted(table.name)} VALUES {', '.join([f'({marks})'] * len(table.rows))}", values)
+            rows = ", ".join(f"({', '.join(map(_literal, row))})" for row in table.rows)
+            statements.append(f"INSERT INTO {quoted(table.name)} VALUES {rows}")
+    connection.execute("; ".join(statements))  # once, because most of the time goes into what comes with each
     for name, body in views.items():
-        connection.execute(f"CREATE VIEW {quoted(name)} AS {body}")
+        connection.execute(f"CREATE VIEW {quoted(name)} AS {_certain(body)}")
+
+
+def _certain(select: str) -> str:
+    """With NULL for whatever could fail, which may not stand under a dataset here (docs/decisions/0016-duckdb.md)."""
+    return re.sub(r"(\w+\.\w+ [+*-] \d+)", r"TRY(\1)", select.replace("CAST(", "TRY_CAST("))
+
+
+@cache
+def _memory() -> Any:
+    """One instance for the whole process, because to make one takes longer than to fill it. Whoever works in it has a database of its own there."""
+    connection = duckdb.connect(":memory:", config=_ALIKE)
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +90,14 @@ class _File:
 
     def fill(self, tables: Sequence[Table], views: Mapping[str, str], *, analyze: bool) -> None:  # noqa: ARG002 -- it always knows its tables
         self.drop()
-        with closing(duckdb.connect(str(self.path), config={"fsync_mode": "NONE"})) as connection:
+        with closing(_memory().cursor()) as connection:
+            connection.execute(f"ATTACH '{self.path}' AS filled")
+            connection.execute("USE filled")
             connection.execute("BEGIN")
             load_duckdb(connection, tables, views, keyed=True)
             connection.execute("COMMIT")
+            connection.execute("USE memory")
+            connection.execute("DETACH filled")
 
     def model(self, relations: Sequence[Table]) -> _Model:
         return _Model(relations)
@@ -72,11 +108,10 @@ class _File:
 
 class _Model:
     def __init__(self, relations: Sequence[Table]) -> None:
-        self._connection = duckdb.connect(
-            ":memory:",
-            config={"python_enable_replacements": False, "disabled_optimizers": "common_subplan", "memory_limit": "1GB", "max_execution_time": 10_000},
-        )
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._name = f"model{next(_NUMBERS)}"
+        self._connection = _memory().cursor()
+        self._connection.execute(f"ATTACH ':memory:' AS {self._name}")
+        self._connection.execute(f"USE {self._name}")
         load_duckdb(self._connection, relations, {}, keyed=False)
 
     def ask(self, sql: str, params: Mapping[str, Any]) -> Answer:
@@ -88,6 +123,8 @@ class _Model:
         return tuple(each[0] for each in self._connection.description or ()), rows
 
     def close(self) -> None:
+        self._connection.execute("USE memory")
+        self._connection.execute(f"DETACH {self._name}")
         self._connection.close()
 
 
@@ -106,6 +143,7 @@ DUCKDB: Final = Dialect(
     plans=(False,),
     exclusive=True,
     spied=False,
+    sourced=_certain,
     speech=Speech(
         schema="main",
         real="DOUBLE",

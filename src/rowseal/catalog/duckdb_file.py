@@ -29,8 +29,6 @@ _OPENED_WITH: Final[Mapping[str, str]] = {
     "python_enable_replacements": "false",  # no variable of ours is a table
     "allow_persistent_secrets": "false",
     "temp_directory": "",  # no row is written anywhere: what does not fit into memory fails
-    # It takes two guards of one dataset for one, and then mixes up their columns (DuckDB 2.0; tests/test_duckdb.py).
-    "disabled_optimizers": "common_subplan",
     "explain_output": "all",  # the plan before the optimizer has cut anything away: see the testimony
 }
 # What is no option of opening. They hold for every connection of the process to this file.
@@ -45,6 +43,9 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "ieee_floating_point_ops": "true",
     "lock_configuration": "true",  # INVARIANT: the last one
 }
+# common_subplan takes two guards of one dataset for one, and then mixes up their columns (DuckDB 2.0; tests/test_duckdb.py). The others are there to
+# compute things earlier, which may be below a guard that is planned as a join.
+_OPTIMIZERS_OFF: Final = ("common_subplan", "partial_aggregate_pushdown", "projection_placement", "scalar_fn_pushdown", "type_pushdown")
 _LOCK: Final = threading.Lock()
 
 
@@ -111,7 +112,9 @@ def opened(file: str) -> Handle:
         driver = duckdb.connect(file, read_only=True, config=dict(_OPENED_WITH))
         locked = driver.execute("SELECT current_setting('lock_configuration')").fetchone()
         if locked is None or not locked[0]:
-            for name, value in _SETTINGS.items():
+            known = {name for (name,) in driver.execute("SELECT name FROM duckdb_optimizers()").fetchall()}
+            optimizers = ",".join(name for name in _OPTIMIZERS_OFF if name in known)
+            for name, value in {"disabled_optimizers": optimizers, **_SETTINGS}.items():
                 driver.execute(f"SET GLOBAL {name} = '{value}'")
     return Handle(driver)
 

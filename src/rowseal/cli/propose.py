@@ -134,6 +134,8 @@ def _unsuited(each: Surveyed, written: str) -> str:
     name = each.relation.name
     if each.part_of:
         return f"it is {each.part_of}"
+    if each.relation.fails:
+        return f"it {each.relation.fails}"
     if _MIGRATIONS.fullmatch(ascii_lower(name)):
         return "it belongs to a migrations tool"
     if "." in name or "." in each.relation.schema:

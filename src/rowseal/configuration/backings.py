@@ -103,6 +103,8 @@ class Backings:
         elif relation.kind == "virtual table":
             self._findings.add(path, "is a virtual table, which reads tables of its own accord; name an ordinary table or a view")
             return None
+        elif relation.kind == "view" and relation.fails:
+            self._findings.add(path, relation.fails)
         return relation
 
     def _column(self, written: str, columns: Mapping[str, Column], of: str, path: Path) -> Column | None:
@@ -168,6 +170,8 @@ class Backings:
             there = self._column(theirs, left.relation.columns, start, at)
             here = self._column(own, relation.columns, relation.name, at)
             if there is not None and here is not None:
+                for each in filter(None, (there.fails, here.fails)):
+                    self._findings.add(at, each)
                 pairs.append((index, there, here))
         return Join(relation, entry.type == "left", tuple(pairs)) if len(pairs) == len(entry.on) else None
 

@@ -220,7 +220,6 @@ _CONSTRUCTS_OF: Final[Mapping[str, Mapping[type[exp.Expr], tuple[str, str]]]] = 
         exp.IntDiv: ("//", "divide and cut: `FLOOR(amount / 2)`"),
         exp.Struct: ("a struct", "select the columns: `SELECT region, amount FROM orders`"),
         exp.Columns: ("COLUMNS", "name the columns: `SELECT region, amount FROM orders`"),
-        exp.TryCast: ("TRY_CAST", "write `CAST(amount AS DECIMAL)`"),
         exp.WithinGroup: ("WITHIN GROUP", "write `MEDIAN(amount)`"),
         exp.JSONExtract: ("JSON", "make a view that has the value as a column, and read `region`"),
         exp.JSONExtractScalar: ("JSON", "make a view that has the value as a column, and read `region`"),

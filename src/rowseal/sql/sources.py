@@ -128,7 +128,7 @@ _ALIKE: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
     ),
     "mariadb": (
         frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"}),
-        frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "VARCHAR"}),
+        frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}),
         *(frozenset({kind}) for kind in ("boolean", "date", "datetime", "timestamp")),
     ),
     "duckdb": (

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Collection
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from rowseal.catalog import Dataset, Storage
+from rowseal.catalog.duckdb_plans import plan, scanned
 
 __all__ = ["DuckDBLook"]
 
@@ -30,19 +29,8 @@ class DuckDBLook:
         """Whatever the view reads, as DuckDB plans it."""
         quote = self._connection.dialect.identifier_preparer.quote_identifier
         asked = f"SELECT * FROM {quote(dataset.schema)}.{quote(dataset.table)}"  # noqa: S608 -- quoted names of the catalog
-        plan = self._connection.execute(text("SELECT json_serialize_plan(:select)"), {"select": asked}).scalar()
-        return set(_scanned(json.loads(plan or "{}")))
+        return set(scanned(plan(self._connection, asked)))
 
     def writable(self, dataset: Dataset) -> bool:  # noqa: ARG002 -- alike for every database
         """A file has no roles, and it is opened read-only."""
         return False
-
-
-def _scanned(plan: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(plan, dict):
-        data = plan.get("function_data")
-        if plan.get("type") == "LOGICAL_GET" and isinstance(data, dict) and "table" in data:
-            yield str(data.get("schema", "")), str(data["table"])
-        plan = list(plan.values())
-    for each in plan if isinstance(plan, list) else ():
-        yield from _scanned(each)

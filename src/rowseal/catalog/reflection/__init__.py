@@ -81,6 +81,8 @@ def store(column: Column, type_: FieldType, dialect: str, text_format: str | Non
     declared = column.declared or "without a type"
     if not column.readable:
         raise Unfitting("is a column that the database role may not read; grant SELECT on it")
+    if column.fails:
+        raise Unfitting(column.fails)
     if column.kind not in kinds:
         if column.kind == "citext":
             raise Unfitting("is of type `citext`, whose own comparisons lie outside of pg_catalog; make a view that casts it to `text`")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rowseal.catalog import FieldType, Storage
 from rowseal.catalog.duckdb_file import DRIVER
+from rowseal.catalog.duckdb_plans import collations, failing, plan
 from rowseal.catalog.names import ascii_lower
 from rowseal.catalog.reflection.found import Column, Reflection, Relation, Undescribed, undescribed
 from rowseal.catalog.values import DUCKDB_DIGITS
@@ -55,9 +55,16 @@ def reflect(connection: Connection, wanted: Collection[tuple[str | None, str]]) 
         if found is None:
             continue
         rows = connection.execute(_COLUMNS, {"schema": found.schema_name, "table": found.name}).all()
-        collations = _collations(connection, f"SELECT * FROM {_quoted(found.schema_name)}.{_quoted(found.name)}")  # noqa: S608 -- quoted names of the catalog
-        columns = {row.name: _column(row.name, str(row.declared), collations.get(row.name), computed=row.computed) for row in rows}
-        relations[schema, table] = Relation(found.schema_name, found.name, found.kind, columns)
+        at = f"{_quoted(found.schema_name)}.{_quoted(found.name)}"
+        collated = collations(plan(connection, f"SELECT * FROM {at}"))  # noqa: S608 -- quoted names of the catalog
+        columns = {
+            row.name: _column(row.name, str(row.declared), collated.get(row.name), fails=_failing(connection, _quoted(row.name), at), computed=True)
+            if row.computed
+            else _column(row.name, str(row.declared), collated.get(row.name))
+            for row in rows
+        }
+        fails = _failing(connection, "*", at) if found.kind == "view" else ""
+        relations[schema, table] = Relation(found.schema_name, found.name, found.kind, columns, fails)
     schemas = {ascii_lower(schema or "main") for schema, _ in wanted}
     return Reflection(relations, [row.name for (schema, _), row in known.items() if schema in schemas])
 
@@ -66,13 +73,16 @@ def describe(connection: Connection, select: str) -> Mapping[str, Column]:
     """The columns as DuckDB plans them. Nothing is run."""
     try:
         rows = connection.exec_driver_sql(f"DESCRIBE {select}").all()
-        collations = _collations(connection, select)
+        collated = collations(plan(connection, f"SELECT * FROM ({select})"))  # noqa: S608 -- written by us
+        fails = _failing(connection, "*", f"({select})")
     except SQLAlchemyError as error:
         raise undescribed(error) from None
+    if fails:
+        raise Undescribed(fails)
     names = [str(row[0]) for row in rows]
     if len(set(names)) < len(names):
         raise Undescribed("has two columns of one name; write `AS name` behind one of them")
-    return {str(row[0]): _column(str(row[0]), str(row[1]), collations.get(str(row[0]))) for row in rows}
+    return {str(row[0]): _column(str(row[0]), str(row[1]), collated.get(str(row[0]))) for row in rows}
 
 
 def kind_of(declared: str) -> str:
@@ -86,25 +96,17 @@ def kind_of(declared: str) -> str:
     return name
 
 
-def _column(name: str, declared: str, collation: str | None, *, computed: bool = False) -> Column:
+def _column(name: str, declared: str, collation: str | None, *, computed: bool = False, fails: str = "") -> Column:
     kind = kind_of(declared)
     # INVARIANT: what nobody could tell the collation of is not called bytewise
-    return Column(name, declared, kind, bytewise=kind == "VARCHAR" and collation == "", collation=collation or "", computed=computed)
+    return Column(name, declared, kind, bytewise=kind == "VARCHAR" and collation == "", collation=collation or "", computed=computed, fails=fails)
 
 
-def _collations(connection: Connection, select: str) -> Mapping[str, str]:
-    """The collation of each column of text, "" for none, as the plan of the SELECT has it: no catalog of DuckDB names it."""
-    plan = connection.execute(text("SELECT json_serialize_plan(:select)"), {"select": f"SELECT * FROM ({select})"}).scalar()  # noqa: S608 -- written by us
-    found = json.loads(plan or "{}")
-    plans: list[Any] = [] if found.get("error", True) else found.get("plans", [])
-    if len(plans) != 1 or plans[0].get("type") != "LOGICAL_PROJECTION":
-        return {}
-    return {str(each.get("alias", "")): _collation(each.get("return_type")) for each in plans[0].get("expressions", ())}
-
-
-def _collation(type_: Any) -> str:
-    info = (type_ or {}).get("type_info") or {}
-    return str(info.get("collation", "")).lower() if info.get("type") == "STRING_TYPE_INFO" else ""
+def _failing(connection: Connection, columns: str, relation: str) -> str:
+    """Why these columns cannot be a dataset's, "" where nothing in them can fail."""
+    step = plan(connection, f"SELECT {columns} FROM {relation}")  # noqa: S608 -- quoted names of the catalog, or a SELECT that we wrote
+    what = "something that DuckDB does not tell" if step is None else failing(connection, step)
+    return f"computes what may fail ({what}), and DuckDB computes it for rows too that a filter drops; write TRY_CAST for a cast, or TRY(...)" if what else ""
 
 
 def _quoted(name: str) -> str:

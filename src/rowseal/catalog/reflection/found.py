@@ -24,7 +24,10 @@ class Unfitting(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column as the database has it. `kind` is the type's name in PostgreSQL, the type affinity in SQLite ("" if none was declared)."""
+    """One column as the database has it. `kind` is the type's name in PostgreSQL, the type affinity in SQLite ("" if none was declared).
+
+    `fails` is why computing it may raise on rows that a filter drops, whatever stands around it; "" where it cannot, or the fence of a guard helps.
+    """
 
     name: str
     declared: str
@@ -33,16 +36,21 @@ class Column:
     collation: str = ""
     computed: bool = False  # where it is read, not where it was written
     readable: bool = True
+    fails: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One table or view. `kind` is "table", "view", "foreign table", or "virtual table" (SQLite's, which cannot be guarded)."""
+    """One table or view. `kind` is "table", "view", "foreign table", or "virtual table" (SQLite's, which cannot be guarded).
+
+    `fails` is said of all that a view computes, as of a column.
+    """
 
     schema: str
     name: str
     kind: str
     columns: Mapping[str, Column]
+    fails: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ NODES: Final[Mapping[type[exp.Expr], Arguments]] = {
     exp.Order: args("this", "expressions"),  # `this` is what an aggregate takes in that order: see checks
     exp.Interval: args("this", "unit"),
     exp.Extract: BINARY,
+    exp.TryCast: args("this", "to", "_type", "safe"),
 }
 
 AGGREGATES: Final[Mapping[type[exp.Expr] | str, Arguments]] = {
@@ -58,6 +59,7 @@ FUNCTIONS: Final[Mapping[type[exp.Expr] | str, Arguments]] = {
     exp.SplitPart: args("this", "delimiter", "part_index"),
     exp.StartsWith: BINARY,
     exp.Reverse: args("this"),
+    exp.Try: args("this"),  # NULL where its argument fails
     exp.CurrentDate: {},
     exp.CurrentTimestamp: {},
     exp.TimestampTrunc: args("this", "unit", "zone"),

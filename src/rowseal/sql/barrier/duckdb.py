@@ -21,7 +21,7 @@ from rowseal.sql.parameters import Parameters
 
 __all__ = ["DuckDBJudge"]
 
-_INFALLIBLE: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam})
+_INFALLIBLE: Final = frozenset({exp.CurrentDate, exp.CurrentTimestamp, exp.DataType, exp.DataTypeParam, exp.TryCast})
 _SET_OPERATIONS: Final = (exp.Union, exp.Except, exp.Intersect)
 # Storages that meet without a cast that could raise: numbers of up to 20 digits in front of the point and 18 behind it meet in DECIMAL(38, 18).
 _MEETING: Final = (
