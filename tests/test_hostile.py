@@ -58,7 +58,7 @@ def test_random_patterns_cost_little(dialect: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", [each for each in DIALECTS if each != "duckdb"])  # `make hostile` asks it of DuckDB: half a minute of every run
 def test_in_pure_python_too(dialect: str) -> None:
     """The other form of the parser, in a process of its own; where the compiled one is not installed it is the one of all the other tests."""
     told = subprocess.run(

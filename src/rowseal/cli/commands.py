@@ -173,7 +173,7 @@ COMMANDS: Final = (
         "Prints the next three commands.",
         "rowseal init --database sqlite:///shop.db --out first/datasets.yaml",
         (
-            _option("--database", about="SQLAlchemy URL of SQLite, PostgreSQL or DuckDB", metavar="URL", required=True),
+            _option("--database", about="SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or DuckDB", metavar="URL", required=True),
             _option("--out", about="the file (default: datasets.yaml); keys are made beside it", metavar="FILE", default="datasets.yaml"),
             _option("--table", about="only such tables; repeat it, and use `*`, as in `sales.*`", metavar="NAME", action="append"),
             _option("--allow-privileged-role", about="accept a role that may do more than read, and write that into the file", action="store_true"),
