@@ -155,8 +155,8 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     Sabotage(
         "the later of two ends counts",
         "tokens.py",
-        "expires_at = min(moments)",
-        "expires_at = max(moments)",
+        "return min(moments)",
+        "return max(moments)",
         "a token beyond its end",
         ("test_tokens.py::TestTime::test_a_token_lives_until_its_earliest_moment_of_expiry",),
     ),

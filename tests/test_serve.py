@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
+from proofs import bound, proof
 from rowseal import cli
 from rowseal.cli.serve import seen
 from rowseal.configuration import files
@@ -83,6 +85,22 @@ def running(place: Place, *arguments: str) -> Iterator[Program]:
 def end(program: Program, number: signal.Signals = signal.SIGTERM) -> int:
     program.process.send_signal(number)
     return program.process.wait(30)
+
+
+def test_a_proof_is_for_the_address_that_the_server_was_told(place: Place) -> None:
+    """Where it listens unless told; `Host` has no part in it."""
+    token = jwt.encode({"dataSetIds": "*", "secureFilters": {}, "exp": int(time.time()) + 600, "cnf": bound()}, place._keys["shop"], algorithm="ES256")
+
+    def asked(program: Program, url: str, **headers: str) -> str | None:
+        made = proof(token, method="GET", url=f"{url}/v1/datasets")
+        answer = httpx.get(f"{program.url}/v1/datasets?x=1", headers={"Authorization": f"DPoP {token}", "DPoP": made, **headers}, timeout=30)
+        return answer.json().get("code")
+
+    with running(place) as program:
+        assert asked(program, program.url) is None
+        assert asked(program, "https://data.example", Host="data.example") == "proof_refused"
+    with running(place, "--public-url", "https://data.example", "--public-url", "http://inside.example:8000/api") as program:
+        assert [asked(program, url) for url in ("https://data.example", "http://inside.example:8000/api", program.url)] == [None, None, "proof_refused"]
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ UNSIGNED: dict[str, tuple[Action, str, Action]] = {
     ),
     "an unknown access type": (signed(access_type="owner"), "must be `standard` or `admin`", signed(access_type="admin")),
     "an unknown scope": (signed(scope="write"), "must be `read` or `read_write`", signed(scope="read")),
-    "nobody": (signed(user_reference=""), "a string of at least one character", signed(user_reference="u")),
+    "nobody": (signed(user_reference=""), "a string of 1 to 256 characters", signed(user_reference="u")),
     "no parents": (signed(parent_dashboard_ids=[]), "or leave `parentDashboardIds` out", signed()),
     "a flat list": (signed(secure_filters={"orders": [A, B]}), "write [[A, B]] for A AND B", signed(secure_filters={"orders": [[A, B]]})),
     "the star in a list": (signed(data_set_ids=["*"]), 'sign the string `"*"` itself', signed(data_set_ids="*")),

@@ -35,7 +35,13 @@ def presented(headers: Headers, *, method: str, path: str, raw_path: bytes | Non
 
     A proof belongs to a token in `Authorization: DPoP`, and to no other. `Origin` counts only where it stands once.
     """
-    origins, authorizations, proofs = ([value for name, value in headers if name.lower() == wanted] for wanted in (b"origin", b"authorization", b"dpop"))
+    origins: list[bytes] = []
+    authorizations: list[bytes] = []
+    proofs: list[bytes] = []
+    wanted = {b"origin": origins, b"authorization": authorizations, b"dpop": proofs}
+    for name, value in headers:
+        if (values := wanted.get(name.lower())) is not None:
+            values.append(value)
     origin = origins[0].decode("latin-1") if len(origins) == 1 else None
     if not any(_DPOP.match(value) for value in authorizations):
         return None if origin is None else Presented(origin=origin)
