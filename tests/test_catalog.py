@@ -229,7 +229,7 @@ def test_every_problem_of_the_shape_is_told_at_once(folder: Path) -> None:
         tokens:
           - profile: cube
             keys:
-              - {id: a, jwks_url: "https://x"}
+              - {id: a, allow_symmetric: true}
               - {id: 5}
             max_lifetime: forever
             flat_filters: yes
@@ -251,7 +251,7 @@ def test_every_problem_of_the_shape_is_told_at_once(folder: Path) -> None:
         "2:11: database: needs the environment variable `NOPE`, which is not set or empty; set it, or write ${NOPE:-default}",
         "3:1: version: stands twice (first in line 1); keep one",
         "5:14: tokens[0].profile: must be one of `vizzly` or `oidc`",
-        "7:17: tokens[0].keys[0].jwks_url: is not supported yet; save the key set in a file and write `jwks_file:`",
+        "7:17: tokens[0].keys[0].allow_symmetric: is not supported yet; sign with an ES256, RS256 or EdDSA key pair",
         "8:14: tokens[0].keys[1].id: must be text, not a number; put it in quotes",
         "9:19: tokens[0].max_lifetime: must be a duration: seconds as a number, or such as `30s`, `15m`, `2h`",
         "10:19: tokens[0].flat_filters: must be one of `all`, `any` or `reject`",

@@ -206,12 +206,17 @@ class TokenRefused(Refused):
     """The token itself is not accepted (401), or cannot be proven at the moment (503).
 
     `reason` and `key`, the id of a key that is configured, are for the log alone: which keys there are is nothing for whoever proved nothing.
+    `kid` is what the token called its key, where no key is called so.
     """
 
-    def __init__(self, code: str, detail: str | None = None, *, hint: str | None = None, reason: str | None = None, key: str | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str | None = None, *, hint: str | None = None, reason: str | None = None, key: str | None = None, kid: str | None = None
+    ) -> None:
         super().__init__(code, detail, hint=hint)
         self.reason = reason
         self.key = key
+        self.kid = kid
+        self.awaited = False  # whether the key is being asked for
 
 
 class AccessRefused(Refused):

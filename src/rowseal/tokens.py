@@ -21,7 +21,7 @@ from jwt.algorithms import get_default_algorithms
 from rowseal import strict
 from rowseal.claims import Claims, Json, Proof
 from rowseal.errors import TokenRefused
-from rowseal.keys import KeyRefused, PublicKey, TokenRules
+from rowseal.keys import LIVE, KeyRefused, PublicKey, TokenRules
 
 __all__ = ["Verifier", "expiry"]
 
@@ -54,7 +54,7 @@ class Verifier:
         `complete_until`, in seconds since the epoch: from then on keys may be missing here, and a token that nothing proves may be good.
         """
         self.token_bytes = token_bytes
-        self._complete_until = complete_until
+        self.complete_until = complete_until
         self._rules: dict[str, TokenRules] = {}
         self._named: dict[str, list[PublicKey]] = {}
         self._by_algorithm: dict[str, list[PublicKey]] = {}
@@ -71,7 +71,8 @@ class Verifier:
                 self._by_algorithm.setdefault(key.algorithm, []).append(key)
                 for name in {key.thumbprint, key.facts.id, key.kid or key.facts.id}:
                     named = self._named.setdefault(name, [])
-                    if any(other.facts != key.facts for other in named):
+                    # what others publish is theirs to name: there the signature tells whose key it was
+                    if key.source not in LIVE and any(other.facts != key.facts and other.source not in LIVE for other in named):
                         raise KeyRefused(f"two keys answer to the kid of the key `{key.facts.id}`: give them different ids and kids")
                     named.append(key)
 
@@ -152,7 +153,11 @@ class Verifier:
         for key in known or self._by_algorithm.get(algorithm, [])[:1]:
             if _signed_by(key, signed, signature) and known:
                 return self._in_time(key, now)
-        raise self._unproven("signature_wrong" if known else "key_algorithm" if kid is None or kid in self._named else "key_unknown", now)
+        if known or kid is None or kid in self._named:
+            raise self._unproven("signature_wrong" if known else "key_algorithm", now)
+        refusal = self._unproven("key_unknown", now)
+        refusal.kid = kid
+        raise refusal
 
     def _candidates(self, algorithm: str, kid: str | None) -> list[PublicKey]:
         # INVARIANT: the header only picks among keys; each key is used with the one algorithm that was pinned at start-up.
@@ -175,7 +180,7 @@ class Verifier:
     def _unproven(self, reason: str, now: float, key: PublicKey | None = None) -> TokenRefused:
         """One answer for every token that no key proves: what it was is for the log."""
         known = None if key is None else key.facts.id
-        if now >= self._complete_until:
+        if now >= self.complete_until:
             return TokenRefused("keys_unavailable", reason=reason, key=known)
         return TokenRefused("signature_invalid", reason=reason, key=known)
 

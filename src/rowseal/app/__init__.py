@@ -100,8 +100,9 @@ class _Gateway:
 
     async def ready(self, request: Request) -> Response:
         del request
-        ready = await self._readiness.ask()
-        body = _json({"status": "ready" if ready else "unavailable", "epoch": self._gate.epoch})
+        keys = self._gate.key_condition()
+        ready = await self._readiness.ask() and keys != "unavailable"
+        body = _json({"status": "ready" if ready else "unavailable", "epoch": self._gate.epoch, "keys": keys})
         return Response(body, 200 if ready else 503, {"cache-control": "no-store"}, "application/json")
 
     async def openapi(self, request: Request) -> Response:

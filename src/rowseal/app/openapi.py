@@ -271,7 +271,10 @@ _SCHEMAS: Final[dict[str, Any]] = {
         optional=("field", "op", "binds", "through", "on", "filters"),
     ),
     "Alive": _object("A sign of life.", {"status": {"const": "alive"}}),
-    "Readiness": _object("Whether every database answers.", {"status": {"enum": ["ready", "unavailable"]}, "epoch": {"type": "integer", "minimum": 1}}),
+    "Readiness": _object(
+        "Whether every database answers.",
+        {"status": {"enum": ["ready", "unavailable"]}, "epoch": {"type": "integer", "minimum": 1}, "keys": {"enum": ["fresh", "stale", "unavailable"]}},
+    ),
     "Problem": {
         "description": "A refusal (RFC 9457). Match on `code`.",
         "type": "object",

@@ -21,6 +21,7 @@ __all__ = [
     "JoinEntry",
     "KeyEntry",
     "LimitsEntry",
+    "RefreshEntry",
     "RoleEntry",
     "RoleLimitsEntry",
     "SecureFilterEntry",
@@ -42,10 +43,32 @@ def _one_of(*keys: str) -> ConfigDict:
     return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys]})
 
 
+<<<<<<< HEAD
 class KeyEntry(_Entry):
     """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file` and `jwks_file`. Or a shared secret."""
 
     model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file", "secret_env", "secret_file")
+=======
+class RefreshEntry(_Entry):
+    """How often a published key set is fetched, whatever it says of itself."""
+
+    at_least: Duration = 60.0
+    """It is not fetched sooner than this after it was. Default: 1m."""
+    at_most: Duration = 3600.0
+    """It is fetched again after this at the latest, and where it does not say for how long it is fresh. Default: 1h."""
+    cool_down: Duration = 30.0
+    """After a failed fetch, and for a `kid` that nobody knows, the next fetch comes no sooner. Default: 30s."""
+    max_stale: Duration = 86_400.0
+    """For how long its keys are used after the last fetch that succeeded. Then their tokens are refused. Default: 1d."""
+    timeout: Duration = 5.0
+    """The longest that one fetch may take, a minute at most. Default: 5s."""
+
+
+class KeyEntry(_Entry):
+    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file`, `jwks_file`, `jwks_url` and `directory`."""
+
+    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file", "jwks_url", "directory")
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
     id: Name
     """Unique in the file; stands in the audit."""
@@ -57,12 +80,21 @@ class KeyEntry(_Entry):
     """A file with the public key in PEM. Relative paths begin at the folder of this file."""
     jwks_file: Text | None = None
     """A file with a JWK or a JWKS. Relative paths begin at the folder of this file."""
+<<<<<<< HEAD
     secret_env: Text | None = None
     """The name of an environment variable with a secret shared with the issuer, for HS256. Needs `allow_symmetric: true`."""
     secret_file: Text | None = None
     """A file with such a secret in one line. Relative paths begin at the folder of this file."""
     allow_symmetric: bool = False
     """true, with a secret: accepted in writing that whoever can read it, this server too, can sign any token."""
+=======
+    jwks_url: Text | None = None
+    """Where an issuer publishes its keys: `https://issuer.example/.well-known/jwks.json`. Fetched again and again, as `refresh` says."""
+    directory: Text | None = None
+    """A folder with a file for each key, which is looked at every second. The key of `a.pem` has the id of this entry, a slash and `a`."""
+    refresh: RefreshEntry | None = None
+    """With `jwks_url`: how often it is fetched, and for how long its keys are used when it cannot be."""
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     algorithm: Text | None = None
     """Only RSA keys have a choice: they mean RS256 unless told, such as PS256."""
     datasets: list[Name] | None = None

@@ -6,40 +6,46 @@ the datasets against the database and each other.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from rowseal.catalog import Catalog, FunctionRules, Limits
 from rowseal.catalog import text as yaml_text
 from rowseal.catalog.connections import Address, addresses, members
-from rowseal.catalog.document import Document, FunctionsEntry, KeyEntry, TokensEntry
+from rowseal.catalog.document import Document, FunctionsEntry, TokensEntry
 from rowseal.catalog.names import ascii_lower
 from rowseal.catalog.reading import read
 from rowseal.catalog.reflection import Reflection, Unreachable, reflect
 from rowseal.catalog.resolve import Backing, check_ids, check_names, resolve
 from rowseal.catalog.text import Findings, nearest
-from rowseal.claims import KeyFacts
 from rowseal.configuration.backings import Backings
+from rowseal.configuration.key_entries import file_text, key_entry, reason
 from rowseal.configuration.mappings import check_attributes, claim_mapping
 from rowseal.configuration.state import state_address
 from rowseal.errors import Misconfigured, Problem
 from rowseal.grants import IGNORED, TYPES
+<<<<<<< HEAD
 from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys, read_secret
+=======
+from rowseal.keys import PublicKey, Source, TokenRules
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 from rowseal.mapping import ClaimMapping
 from rowseal.revocation import StateAddress
 
 __all__ = ["Configuration", "files", "load", "load_state"]
 
+<<<<<<< HEAD
 _FILE_BYTES: Final = 4_000_000
 _SOURCES: Final = ("public_key", "public_keys", "public_key_file", "jwks_file", "secret_env", "secret_file")
 
+=======
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -59,7 +65,15 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     """
     path = Path(path)
     findings = Findings(str(path))
+<<<<<<< HEAD
     document = _document(path, findings, environ)
+=======
+    try:
+        text = file_text(path)
+    except (OSError, ValueError) as error:
+        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {reason(error)}{_elsewhere(error)}")]) from None
+    document = read(text, findings, environ)
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     folder = path.resolve().parent
     found = addresses(document, folder, findings)
     entries = members(document, findings)
@@ -133,7 +147,7 @@ def _reflected(address: Address, backings: Backings, findings: Findings) -> Refl
 def files(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """The files that `load` would read, as far as the file can be read at all; itself first."""
     try:
-        named = _key_files(_file_text(path), frozenset(environ.items()))
+        named = _key_files(file_text(path), frozenset(environ.items()))
     except (OSError, ValueError, Misconfigured):
         return (path,)
     folder = path.resolve().parent
@@ -152,20 +166,11 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _file_text(path: Path) -> str:
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError(errno.EINVAL, "not an ordinary file")  # opening a pipe would wait for somebody to write
-    with path.open("rb") as file:
-        content = file.read(_FILE_BYTES + 1)
-    if len(content) > _FILE_BYTES:
-        raise ValueError("too large")
-    return content.decode("utf-8-sig")
-
-
 def _elsewhere(error: Exception) -> str:
     return "; go to its folder or name its path, or make one with `rowseal init`" if isinstance(error, FileNotFoundError) else ""
 
 
+<<<<<<< HEAD
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return (error.strerror or "the system refuses").lower()
@@ -173,6 +178,9 @@ def _reason(error: Exception) -> str:
 
 
 def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], findings: Findings) -> tuple[TokenRules, ...]:
+=======
+def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[TokenRules, ...]:
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     rules: list[TokenRules] = []
     ids: set[str] = set()
     thumbprints: set[str] = set()
@@ -180,7 +188,7 @@ def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], f
     for number, entry in enumerate(document.tokens):
         mapping = claim_mapping(document, number, findings)
         # A project or an issuer that stands with a key holds for that key alone: such keys get rules of their own.
-        demanded: dict[tuple[str | None, str | None], list[PublicKey]] = defaultdict(list)
+        demanded: dict[tuple[str | None, str | None], list[PublicKey | Source]] = defaultdict(list)
         for position, key in enumerate(entry.keys):
             at: yaml_text.Path = ("tokens", number, "keys", position)
             if key.id in ids:
@@ -195,19 +203,24 @@ def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], f
                 findings.add((*at, "issuer"), "contradicts the `issuer:` of its profile; remove one of the two")
             if key.not_before is not None and key.retire_at is not None and key.not_before >= key.retire_at:
                 findings.add((*at, "retire_at"), "is not later than `not_before:`, so no token of this key would ever be taken")
+<<<<<<< HEAD
             read_keys = _keys(key, entry.profile, folder, at, findings, environ=environ)
+=======
+            found = key_entry(key, entry.profile, folder, at, findings)
+            read_keys = [each for each in found if isinstance(each, PublicKey)]
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
             if any(each.thumbprint in thumbprints for each in read_keys):
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
             thumbprints.update(each.thumbprint for each in read_keys)
-            demanded[key.issuer or entry.issuer, key.project_id or entry.project_id] += read_keys
-        rules += [_rules(entry, tuple(keys), issuer, project, mapping) for (issuer, project), keys in demanded.items()]
+            demanded[key.issuer or entry.issuer, key.project_id or entry.project_id] += found
+        rules += [_rules(entry, found, issuer, project, mapping) for (issuer, project), found in demanded.items()]
     return tuple(rules)
 
 
-def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, project_id: str | None, mapping: ClaimMapping | None) -> TokenRules:
+def _rules(entry: TokensEntry, found: Sequence[PublicKey | Source], issuer: str | None, project_id: str | None, mapping: ClaimMapping | None) -> TokenRules:
     rules = TokenRules(
         entry.profile,
-        keys,
+        tuple(each for each in found if isinstance(each, PublicKey)),
         entry.max_lifetime,
         entry.leeway,
         entry.flat_filters,
@@ -216,14 +229,19 @@ def _rules(entry: TokensEntry, keys: tuple[PublicKey, ...], issuer: str | None, 
         project_id,
         origin_required=entry.origin == "required",
         dpop_required=entry.dpop == "required",
+<<<<<<< HEAD
         required_claims=tuple(entry.required_claims),
         subject=entry.subject,
         one_time=entry.one_time,
         inactivity=entry.inactivity,
+=======
+        sources=tuple(each for each in found if isinstance(each, Source)),
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     )
     return replace(rules, mapping=mapping, types=TYPES.get(entry.profile, rules.types), ignored=IGNORED.get(entry.profile, rules.ignored))
 
 
+<<<<<<< HEAD
 def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings, *, environ: Mapping[str, str]) -> tuple[PublicKey, ...]:
     sources = [name for name in _SOURCES if getattr(entry, name) is not None]
     if len(sources) != 1:
@@ -264,6 +282,8 @@ def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findi
     return tuple(replace(key, source=sources[0], **times) for key in found)
 
 
+=======
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 def _functions(entry: FunctionsEntry, findings: Findings) -> FunctionRules:
     for kind in ("allow", "deny"):
         for number, name in enumerate(getattr(entry, kind)):

@@ -12,7 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+<<<<<<< HEAD
 import anyio.to_thread
+=======
+import anyio
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 from anyio import CapacityLimiter
 
 from rowseal.catalog import Catalog, Limits
@@ -20,9 +24,15 @@ from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.dpop import Seen
+<<<<<<< HEAD
 from rowseal.errors import EngineFailed
 from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged, standing
 from rowseal.gate.meters import KeyUse, Meters
+=======
+from rowseal.errors import EngineFailed, TokenRefused
+from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged
+from rowseal.gate.key_uses import KeyReport, KeyUse, report
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
 from rowseal.holder import Presented, require
@@ -32,6 +42,9 @@ __all__ = ["Access", "Gate", "KeyUse", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
+_FETCH_SECONDS: Final = 60.0  # no fetch takes as long
+_ASK_AGAIN_SECONDS: Final = 0.02
+_USES: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +54,17 @@ class _Verified:
     claims: Claims
     judged: Judged
     since: float
+    use: KeyUse
 
 
 class Gate:
     """One configuration, loaded: verifies tokens and opens what they permit. Safe to share between threads."""
 
-    def __init__(self, configuration: Configuration, *, clock: Clock = time.time) -> None:
-        """Raises Misconfigured where a database cannot be reached or its role may do too much."""
+    def __init__(self, configuration: Configuration, *, clock: Clock = time.time, watch_keys: bool = True) -> None:
+        """Raises Misconfigured where a database cannot be reached or its role may do too much.
+
+        `watch_keys`: whether directories and URLs of keys are looked at by threads of the gate's own; else they are by `refresh_keys` alone.
+        """
         self.clock = clock
         # What tokens of each key have used; a reload starts nothing anew.
         self.meters = Meters(clock)
@@ -58,14 +75,21 @@ class Gate:
         self._proofs = Seen()  # the gate's and not the state's: a reload makes no proof fresh again
         # INVARIANT: all that a reload changes hangs on this one name, and changes in one assignment.
         self._state = State.open(configuration, epoch=1, clock=clock)
+<<<<<<< HEAD
+=======
+        self._watch_keys = watch_keys
+        self._uses: dict[str, KeyUse] = {}
+        if watch_keys:
+            self._state.keys.start()
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, *, clock: Clock = time.time) -> Gate:
+    def from_yaml(cls, path: str | Path, *, clock: Clock = time.time, watch_keys: bool = True) -> Gate:
         """Load datasets.yaml and check it against the database. Raises Misconfigured with every problem found.
 
-        `clock` gives the time in seconds since the epoch.
+        `clock` gives the time in seconds since the epoch; `watch_keys` is as for the constructor.
         """
-        gate = cls(load(path), clock=clock)
+        gate = cls(load(path), clock=clock, watch_keys=watch_keys)
         gate._path = Path(path).absolute()
         return gate
 
@@ -99,7 +123,13 @@ class Gate:
         if self._path is None:
             raise RuntimeError("this gate was made from a Configuration, not from a file: make it with Gate.from_yaml to reload it")
         with self._reloading:
+<<<<<<< HEAD
             fresh = State.open(load(self._path), epoch=self._state.epoch + 1, clock=self.clock)
+=======
+            fresh = State.open(load(self._path), epoch=self._state.epoch + 1, clock=self.clock, before=self._state.keys)
+            if self._watch_keys:
+                fresh.keys.start()
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
             with self._swapping:
                 retired = fresh
                 if not self._closed:
@@ -140,12 +170,21 @@ class Gate:
         # INVARIANT: a token that was valid at one moment is valid at every later one before its end: `nbf` and `iat` have passed, and the
         # life that is left only shrinks. So nothing else of it is to be judged again while configuration and keys are the same.
         if known is None or known.judged.epoch != ring.epoch or not known.since <= now < known.claims.expires_at:
-            claims = verifier.verify(token, now=now)
-            known = _Verified(claims, judged(state, ring, claims), now)
+            try:
+                claims = verifier.verify(token, now=now)
+            except TokenRefused as refusal:
+                refusal.awaited = state.keys.awaited(refusal)
+                raise
+            known = _Verified(claims, judged(state, ring, claims), now, self._use(claims))
+            known.use.tokens += 1
             state.verified.put(key, known, len(token))
+<<<<<<< HEAD
         elif (mine := standing(state, known.judged)) is not known.judged:
             known = replace(known, judged=mine)
             state.verified.put(key, known, len(token))
+=======
+        known.use.last = now
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
         # INVARIANT: who presents the token is never remembered with it.
         require(known.judged.holder, presented, token=token, now=now, seen=self._proofs)
         return Access._sealed(_SEAL, self, known.claims, known.judged), _asking(state, known.judged, now)
@@ -162,6 +201,33 @@ class Gate:
     def key_use(self) -> Mapping[str, KeyUse]:
         """What the tokens of each key have used in the hour that runs, as this process has counted it, by the key's id."""
         return self.meters.used({key.facts.id: key.facts for key in self.keys}.values())
+
+    async def keys_fetched(self, refusal: TokenRefused) -> bool:
+        """Wait until the key set is here that was asked for because of the refused token. Whether there are other keys now than there were."""
+        keys = self._state.keys
+        before, ends = keys.ring.epoch, anyio.current_time() + _FETCH_SECONDS
+        while refusal.awaited and keys.fetching and anyio.current_time() < ends:  # noqa: ASYNC110 -- a thread ends it
+            await anyio.sleep(_ASK_AGAIN_SECONDS)
+        return refusal.awaited and self._state.keys.ring.epoch != before
+
+    def refresh_keys(self) -> None:
+        """Look now for keys that came or went, in every directory and at every URL. Blocks; call it in a thread."""
+        self._state.keys.refresh()
+
+    def key_condition(self) -> str:
+        """Whether the keys are `fresh`; `stale`, where some could not be fetched the last time; or `unavailable`, where good tokens may be refused."""
+        return self._state.keys.condition()
+
+    def key_report(self) -> tuple[KeyReport, ...]:
+        """Each key whose tokens are taken, or were or will be, and how it was used since the gate was made."""
+        return tuple(report(key, self._uses.get(key.thumbprint)) for key in self.keys)
+
+    def _use(self, claims: Claims) -> KeyUse:
+        thumbprint = "" if claims.proof is None else claims.proof.thumbprint
+        if len(self._uses) > _USES:  # keys that are gone are forgotten, or whoever rotates often enough fills the memory
+            present = {key.thumbprint for key in self.keys}
+            self._uses = {name: use for name, use in self._uses.items() if name in present}
+        return self._uses.setdefault(thumbprint, KeyUse())
 
     def reachable(self) -> bool:
         """Whether every database answers now, and it is known what is revoked. Blocks, for as long as connecting may take."""

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+<<<<<<< HEAD
+=======
+import time
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -91,13 +95,20 @@ class State:
     _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
 
     @classmethod
+<<<<<<< HEAD
     def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float]) -> State:
         """Open the databases and judge their roles, and read what is revoked. Raises Misconfigured; whatever is raised, nothing stays open.
 
         `clock` gives the time in seconds since the epoch.
+=======
+    def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float] = time.time, before: Keys | None = None) -> State:
+        """Open the databases and judge their roles, and look for keys that come and go; `before` has those that were found until now.
+
+        Raises Misconfigured; whatever is raised, nothing stays open.
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
         """
         limits = configuration.limits
-        keys = Keys(configuration.token_rules, limits)
+        keys = Keys(configuration.token_rules, limits, clock=clock, before=before)
         opened: dict[str, Connection] = {}
         try:
             for name, catalog in configuration.catalogs.items():
@@ -124,6 +135,7 @@ class State:
 
     def retire(self) -> None:
         """Let nobody in any more, and close the databases as soon as nobody is in."""
+        self.keys.close()
         if self._uses.retire():
             self._close()
 

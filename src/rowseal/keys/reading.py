@@ -18,15 +18,17 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rowseal import strict
 from rowseal.claims import Json, KeyFacts
+from rowseal.keys.published import refuse_published
 from rowseal.keys.types import AsymmetricPublicKey, KeyRefused, PublicKey
 
-__all__ = ["pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "thumbprint"]
+__all__ = ["pin_algorithm", "read_key_list", "read_pem", "read_public_keys", "read_published_set", "thumbprint", "to_jwk"]
 
 RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 # RFC 7518 section 3.3 asks for 2048 bits; above 8192 one signature costs the verifier milliseconds.
 RSA_BITS: Final = range(2048, 8192 + 1)
 RSA_EXPONENT: Final = 65537
 KID_LENGTH: Final = 256
+PUBLISHED_KEYS: Final = 50  # each may be tried for a token without `kid`
 
 # cryptography's name of a curve -> (JOSE's name, algorithm, octets of a coordinate); RFC 7518 section 6.2.1.1
 _CURVES: Final = {"secp256r1": ("P-256", "ES256", 32), "secp384r1": ("P-384", "ES384", 48), "secp521r1": ("P-521", "ES512", 66)}
@@ -143,16 +145,24 @@ def pin_algorithm(key: object, algorithm: str | None = None) -> str:
 
 def thumbprint(key: AsymmetricPublicKey) -> str:
     """RFC 7638: SHA-256 over the required members of the JWK in lexicographic order without white space, in base64url."""
+    return strict.to_base64url(hashlib.sha256(json.dumps(_members(key), sort_keys=True, separators=(",", ":")).encode()).digest())
+
+
+def to_jwk(key: PublicKey) -> dict[str, str]:
+    """The key as a JWK (RFC 7517) with its algorithm, and its `kid` if it has one."""
+    return {**_members(key.key), "alg": key.algorithm, **({} if key.kid is None else {"kid": key.kid})}
+
+
+def _members(key: AsymmetricPublicKey) -> dict[str, str]:
+    """The members that a JWK must have (RFC 7638 section 3.2)."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         curve, _, size = _CURVES[key.curve.name]
         point = key.public_numbers()
-        members = {"crv": curve, "kty": "EC", "x": strict.to_base64url(point.x.to_bytes(size, "big")), "y": strict.to_base64url(point.y.to_bytes(size, "big"))}
-    elif isinstance(key, Ed25519PublicKey):
-        members = {"crv": "Ed25519", "kty": "OKP", "x": strict.to_base64url(key.public_bytes_raw())}
-    else:
-        numbers = key.public_numbers()
-        members = {"e": strict.to_base64url(_octets(numbers.e)), "kty": "RSA", "n": strict.to_base64url(_octets(numbers.n))}
-    return strict.to_base64url(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
+        return {"crv": curve, "kty": "EC", "x": strict.to_base64url(point.x.to_bytes(size, "big")), "y": strict.to_base64url(point.y.to_bytes(size, "big"))}
+    if isinstance(key, Ed25519PublicKey):
+        return {"crv": "Ed25519", "kty": "OKP", "x": strict.to_base64url(key.public_bytes_raw())}
+    numbers = key.public_numbers()
+    return {"e": strict.to_base64url(_octets(numbers.e)), "kty": "RSA", "n": strict.to_base64url(_octets(numbers.n))}
 
 
 def _public_key(key: Any, facts: KeyFacts, algorithm: str | None, kid: str | None = None) -> PublicKey:
@@ -182,6 +192,33 @@ def _read_jwk_text(text: str, facts: KeyFacts, algorithm: str | None) -> tuple[P
         if len(set(names)) != len(names):
             raise KeyRefused(f"the JWKS holds the same {what} twice: remove one")
     return tuple(keys)
+
+
+def read_published_set(text: bytes, *, facts: KeyFacts, algorithm: str | None = None) -> tuple[tuple[PublicKey, ...], tuple[str, ...]]:
+    """The keys of a JWKS that somebody else publishes, and why each other entry is not used. Raises KeyRefused where it is no JWKS.
+
+    Unlike in a file of one's own, an entry that cannot be used is passed over: an issuer publishes keys for encryption, and of new kinds,
+    beside those that it signs with. Of two keys under one `kid` both are kept, since the signature tells which of them it was.
+    """
+    try:
+        entries = strict.json_object(text, depth=6).get("keys")
+    except strict.Malformed as error:
+        raise KeyRefused(f"it is not strict JSON ({error})") from None
+    if not isinstance(entries, list):
+        raise KeyRefused("it has no list `keys`")
+    if len(entries) > PUBLISHED_KEYS:
+        raise KeyRefused(f"it has more than {PUBLISHED_KEYS} keys")
+    keys: dict[str, PublicKey] = {}
+    notes: list[str] = []
+    for position, entry in enumerate(entries):
+        try:
+            key = _read_jwk(entry, facts, algorithm)
+            if not facts.development:
+                refuse_published(key)
+            keys.setdefault(key.thumbprint, key)
+        except KeyRefused as error:
+            notes.append(f"`keys[{position}]` is not used: {error}")
+    return tuple(keys.values()), tuple(notes)
 
 
 def _read_jwk(jwk: Json, facts: KeyFacts, algorithm: str | None) -> PublicKey:

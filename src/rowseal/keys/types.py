@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+<<<<<<< HEAD
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+=======
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,7 +18,10 @@ from rowseal.claims import KeyFacts
 from rowseal.filters import FlatFilters
 from rowseal.mapping import ClaimMapping, ClaimPath
 
-__all__ = ["AsymmetricPublicKey", "KeyRefused", "PublicKey", "TokenRules"]
+__all__ = ["LIVE", "AsymmetricPublicKey", "KeyRefused", "PublicKey", "Refresh", "Source", "TokenRules"]
+
+LIVE: Final = ("directory", "jwks_url")
+"""The keys of datasets.yaml under which public keys may come and go while a server runs."""
 
 AsymmetricPublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey"
 
@@ -43,6 +51,37 @@ class PublicKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """How often a published key set is fetched, in seconds: no sooner than `at_least`, no later than `at_most`, whatever it says of itself.
+
+    A fetch is given up after `timeout`. After a failed one, and for a key that nobody knows, the next comes after `cool_down`. Keys that
+    could not be fetched again are used for `max_stale`.
+    """
+
+    at_least: float = 60.0
+    at_most: float = 3600.0
+    cool_down: float = 30.0
+    max_stale: float = 86_400.0
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place whose keys come and go while a server runs. `kind` is one of `LIVE`, `place` a folder or a URL.
+
+    `facts` and the rest hold for each of its keys. A key of a directory has the id `facts.id`, a slash and the name of its file.
+    """
+
+    kind: str
+    place: str
+    facts: KeyFacts
+    algorithm: str | None = None
+    not_before: float = -math.inf
+    retire_at: float = math.inf
+    refresh: Refresh = Refresh()
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRules:
     """One entry of `tokens:` in datasets.yaml. Times in seconds.
 
@@ -63,7 +102,11 @@ class TokenRules:
     mapping: ClaimMapping | None = None
     types: frozenset[str] = frozenset({"JWT"})
     ignored: frozenset[str] = frozenset()
+<<<<<<< HEAD
     required_claims: tuple[str, ...] = ()
     subject: ClaimPath | None = None
     one_time: bool = False
     inactivity: float = 0.0
+=======
+    sources: tuple[Source, ...] = ()
+>>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)

@@ -1,0 +1,105 @@
+"""An entry of `keys:` -> the public keys that it holds, or the place where its keys come and go."""
+
+from __future__ import annotations
+
+import errno
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rowseal.catalog import text as yaml_text
+from rowseal.catalog.document import KeyEntry
+from rowseal.catalog.text import Findings
+from rowseal.claims import KeyFacts
+from rowseal.keys import KeyRefused, PublicKey, Refresh, Source, read_key_list, read_public_keys, refuse_published
+from rowseal.keys.records import Unlisted, scan
+from rowseal.keys.remote import check_url
+
+__all__ = ["file_text", "key_entry", "reason"]
+
+_FILE_BYTES: Final = 4_000_000
+_SOURCES: Final = ("public_key", "public_keys", "public_key_file", "jwks_file", "jwks_url", "directory")
+_LONGEST_FETCH: Final = 60.0
+
+
+def key_entry(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey | Source, ...]:
+    """What the entry holds; what is wrong with it is noted. Relative paths begin at `folder`."""
+    sources = [name for name in _SOURCES if getattr(entry, name) is not None]
+    if len(sources) != 1:
+        findings.add(at, f"must have exactly one of {', '.join(f'`{name}:`' for name in _SOURCES[:-1])} and `{_SOURCES[-1]}:`")
+        return ()
+    kind, inside = sources[0], (*at, sources[0])
+    datasets = None if entry.datasets is None else frozenset(entry.datasets)
+    facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets, explain=entry.explain)
+    not_before = -math.inf if entry.not_before is None else entry.not_before
+    retire_at = math.inf if entry.retire_at is None else entry.retire_at
+    if entry.refresh is not None and kind != "jwks_url":
+        findings.add((*at, "refresh"), "is for `jwks_url:` alone")
+    if kind == "directory":
+        return _directory(Source(kind, str(folder / (entry.directory or "")), facts, entry.algorithm, not_before, retire_at), inside, findings)
+    if kind == "jwks_url":
+        return _key_set(entry, Source(kind, entry.jwks_url or "", facts, entry.algorithm, not_before, retire_at), at, findings)
+    text: str = getattr(entry, kind)
+    if kind.endswith("_file"):
+        try:
+            text = file_text(folder / text)
+        except (OSError, ValueError) as error:
+            findings.add(inside, f"names a file that cannot be read ({reason(error)}); relative paths begin at the folder of this file")
+            return ()
+    try:
+        reader = read_key_list if kind == "public_keys" else read_public_keys
+        found = reader(text, facts=facts, algorithm=entry.algorithm)
+        for key in () if entry.development else found:
+            refuse_published(key)
+    except KeyRefused as problem:
+        findings.add(inside, str(problem))
+        return ()
+    return tuple(replace(key, source=kind, not_before=not_before, retire_at=retire_at) for key in found)
+
+
+def _directory(source: Source, at: yaml_text.Path, findings: Findings) -> tuple[Source, ...]:
+    try:
+        _, problems = scan(source)
+    except Unlisted as error:
+        findings.add(at, f"names a directory that cannot be read ({error}); relative paths begin at the folder of this file")
+        return ()
+    for file, problem in problems:
+        findings.add(at, f"`{file}` in it gives no key: {problem}")
+    return (source,)
+
+
+def _key_set(entry: KeyEntry, source: Source, at: yaml_text.Path, findings: Findings) -> tuple[Source, ...]:
+    try:
+        check_url(source.place, development=entry.development)
+    except KeyRefused as problem:
+        findings.add((*at, "jwks_url"), str(problem))
+        return ()
+    if entry.refresh is None:
+        return (source,)
+    refresh = Refresh(**entry.refresh.model_dump())
+    if refresh.at_least > refresh.at_most:
+        findings.add((*at, "refresh", "at_least"), "is longer than `at_most:`")
+    if refresh.timeout > _LONGEST_FETCH:
+        findings.add((*at, "refresh", "timeout"), "must be a minute at most")
+    if refresh.max_stale < refresh.at_most:
+        findings.add((*at, "refresh", "max_stale"), "is shorter than `at_most:`, so keys would end before they are fetched again")
+    return (replace(source, refresh=refresh),)
+
+
+def file_text(path: Path) -> str:
+    """The text of a file. Raises OSError, or ValueError where it is too large or not UTF-8."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "not an ordinary file")  # opening a pipe would wait for somebody to write
+    with path.open("rb") as file:
+        content = file.read(_FILE_BYTES + 1)
+    if len(content) > _FILE_BYTES:
+        raise ValueError("too large")
+    return content.decode("utf-8-sig")
+
+
+def reason(error: Exception) -> str:
+    """Why a file has no text, in a few words."""
+    if isinstance(error, OSError):
+        return (error.strerror or "the system refuses").lower()
+    return "not UTF-8" if isinstance(error, UnicodeError) else "too large"

@@ -1,0 +1,40 @@
+"""How each key is used: what an operator looks at before retiring one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rowseal.keys import PublicKey
+
+__all__ = ["KeyReport", "KeyUse", "report"]
+
+
+@dataclass(slots=True)
+class KeyUse:
+    """Written by every verification without a lock: `last` is a moment, whichever thread wrote it; a count may be short by a few."""
+
+    tokens: int = 0
+    last: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReport:
+    """One key. Moments are in seconds since the epoch; `tokens` counts those that it proved, each once while it is remembered."""
+
+    id: str
+    algorithm: str
+    thumbprint: str
+    source: str
+    development: bool
+    not_before: float | None
+    retire_at: float | None
+    confirmed_until: float | None
+    last_used_at: float | None
+    tokens: int
+
+
+def report(key: PublicKey, use: KeyUse | None) -> KeyReport:
+    """The key with what is known of its use."""
+    times = [None if abs(moment) == float("inf") else moment for moment in (key.not_before, key.retire_at, key.confirmed_until)]
+    last, tokens = (None, 0) if use is None else (use.last, use.tokens)
+    return KeyReport(key.facts.id, key.algorithm, key.thumbprint, key.source, key.facts.development, times[0], times[1], times[2], last, tokens)
