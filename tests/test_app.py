@@ -282,16 +282,16 @@ def test_explain_is_for_the_keys_that_say_so(place: Place) -> None:
 def test_health_and_readiness_say_nothing_of_the_configuration(place: Place) -> None:
     assert send(place, "GET", "/healthz").json() == {"status": "alive"}
     answer = send(place, "GET", "/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "epoch": 1})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "epoch": 1, "keys": "fresh"})
 
 
 def test_readiness_follows_the_database_and_the_epoch(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.gate.reload()
-    assert send(place, "GET", "/readyz").json() == {"status": "ready", "epoch": 2}
+    assert send(place, "GET", "/readyz").json() == {"status": "ready", "epoch": 2, "keys": "fresh"}
     (tmp_path / "shop.db").rename(tmp_path / "away.db")
     answer = send(place, "GET", "/readyz")
-    assert (answer.status_code, answer.json(), answer.headers["cache-control"]) == (503, {"status": "unavailable", "epoch": 2}, "no-store")
+    assert (answer.status_code, answer.json(), answer.headers["cache-control"]) == (503, {"status": "unavailable", "epoch": 2, "keys": "fresh"}, "no-store")
     place.gate.close()
     assert send(place, "GET", "/readyz").status_code == 503
 

@@ -43,12 +43,6 @@ def _one_of(*keys: str) -> ConfigDict:
     return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys]})
 
 
-<<<<<<< HEAD
-class KeyEntry(_Entry):
-    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file` and `jwks_file`. Or a shared secret."""
-
-    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file", "secret_env", "secret_file")
-=======
 class RefreshEntry(_Entry):
     """How often a published key set is fetched, whatever it says of itself."""
 
@@ -65,10 +59,9 @@ class RefreshEntry(_Entry):
 
 
 class KeyEntry(_Entry):
-    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file`, `jwks_file`, `jwks_url` and `directory`."""
+    """A public key, or several: exactly one of `public_key`, `public_keys`, `public_key_file`, `jwks_file`, `jwks_url` and `directory`. Or a shared secret."""
 
-    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file", "jwks_url", "directory")
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
+    model_config = _one_of("public_key", "public_keys", "public_key_file", "jwks_file", "jwks_url", "directory", "secret_env", "secret_file")
 
     id: Name
     """Unique in the file; stands in the audit."""
@@ -80,21 +73,18 @@ class KeyEntry(_Entry):
     """A file with the public key in PEM. Relative paths begin at the folder of this file."""
     jwks_file: Text | None = None
     """A file with a JWK or a JWKS. Relative paths begin at the folder of this file."""
-<<<<<<< HEAD
-    secret_env: Text | None = None
-    """The name of an environment variable with a secret shared with the issuer, for HS256. Needs `allow_symmetric: true`."""
-    secret_file: Text | None = None
-    """A file with such a secret in one line. Relative paths begin at the folder of this file."""
-    allow_symmetric: bool = False
-    """true, with a secret: accepted in writing that whoever can read it, this server too, can sign any token."""
-=======
     jwks_url: Text | None = None
     """Where an issuer publishes its keys: `https://issuer.example/.well-known/jwks.json`. Fetched again and again, as `refresh` says."""
     directory: Text | None = None
     """A folder with a file for each key, which is looked at every second. The key of `a.pem` has the id of this entry, a slash and `a`."""
     refresh: RefreshEntry | None = None
     """With `jwks_url`: how often it is fetched, and for how long its keys are used when it cannot be."""
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
+    secret_env: Text | None = None
+    """The name of an environment variable with a secret shared with the issuer, for HS256. Needs `allow_symmetric: true`."""
+    secret_file: Text | None = None
+    """A file with such a secret in one line. Relative paths begin at the folder of this file."""
+    allow_symmetric: bool = False
+    """true, with a secret: accepted in writing that whoever can read it, this server too, can sign any token."""
     algorithm: Text | None = None
     """Only RSA keys have a choice: they mean RS256 unless told, such as PS256."""
     datasets: list[Name] | None = None

@@ -55,15 +55,7 @@ _MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "state": StateEntry,
 }
 _NOT_YET: Final[Mapping[tuple[str, str], str]] = {
-<<<<<<< HEAD
-    ("keys", "jwks_url"): "save the key set in a file and write `jwks_file:`",
-    ("keys", "directory"): "write one entry with `public_key_file:` for each key",
-    ("keys", "not_before"): "add the key when it shall begin to hold",
-    ("keys", "retire_at"): "remove the key when it shall end",
     ("keys", "secret"): "write `secret_env:` with the name of an environment variable, or `secret_file:`, and `allow_symmetric: true`",
-=======
-    ("keys", "allow_symmetric"): "sign with an ES256, RS256 or EdDSA key pair",
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 }
 
 

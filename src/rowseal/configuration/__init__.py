@@ -30,22 +30,12 @@ from rowseal.configuration.mappings import check_attributes, claim_mapping
 from rowseal.configuration.state import state_address
 from rowseal.errors import Misconfigured, Problem
 from rowseal.grants import IGNORED, TYPES
-<<<<<<< HEAD
-from rowseal.keys import KeyRefused, PublicKey, TokenRules, read_key_list, read_public_keys, read_secret
-=======
 from rowseal.keys import PublicKey, Source, TokenRules
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 from rowseal.mapping import ClaimMapping
 from rowseal.revocation import StateAddress
 
 __all__ = ["Configuration", "files", "load", "load_state"]
 
-<<<<<<< HEAD
-_FILE_BYTES: Final = 4_000_000
-_SOURCES: Final = ("public_key", "public_keys", "public_key_file", "jwks_file", "secret_env", "secret_file")
-
-=======
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -65,15 +55,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     """
     path = Path(path)
     findings = Findings(str(path))
-<<<<<<< HEAD
     document = _document(path, findings, environ)
-=======
-    try:
-        text = file_text(path)
-    except (OSError, ValueError) as error:
-        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {reason(error)}{_elsewhere(error)}")]) from None
-    document = read(text, findings, environ)
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     folder = path.resolve().parent
     found = addresses(document, folder, findings)
     entries = members(document, findings)
@@ -119,9 +101,9 @@ def load_state(path: str | Path, *, made: bool = True, environ: Mapping[str, str
 
 def _document(path: Path, findings: Findings, environ: Mapping[str, str]) -> Document:
     try:
-        text = _file_text(path)
+        text = file_text(path)
     except (OSError, ValueError) as error:
-        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {_reason(error)}{_elsewhere(error)}")]) from None
+        raise Misconfigured([Problem(str(path), 1, 1, "", f"cannot be read: {reason(error)}{_elsewhere(error)}")]) from None
     return read(text, findings, environ)
 
 
@@ -170,17 +152,7 @@ def _elsewhere(error: Exception) -> str:
     return "; go to its folder or name its path, or make one with `rowseal init`" if isinstance(error, FileNotFoundError) else ""
 
 
-<<<<<<< HEAD
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return (error.strerror or "the system refuses").lower()
-    return "not UTF-8" if isinstance(error, UnicodeError) else "too large"
-
-
 def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], findings: Findings) -> tuple[TokenRules, ...]:
-=======
-def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[TokenRules, ...]:
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     rules: list[TokenRules] = []
     ids: set[str] = set()
     thumbprints: set[str] = set()
@@ -203,12 +175,8 @@ def _token_rules(document: Document, folder: Path, findings: Findings) -> tuple[
                 findings.add((*at, "issuer"), "contradicts the `issuer:` of its profile; remove one of the two")
             if key.not_before is not None and key.retire_at is not None and key.not_before >= key.retire_at:
                 findings.add((*at, "retire_at"), "is not later than `not_before:`, so no token of this key would ever be taken")
-<<<<<<< HEAD
-            read_keys = _keys(key, entry.profile, folder, at, findings, environ=environ)
-=======
-            found = key_entry(key, entry.profile, folder, at, findings)
+            found = key_entry(key, entry.profile, folder, at, findings, environ=environ)
             read_keys = [each for each in found if isinstance(each, PublicKey)]
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
             if any(each.thumbprint in thumbprints for each in read_keys):
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")
             thumbprints.update(each.thumbprint for each in read_keys)
@@ -229,61 +197,15 @@ def _rules(entry: TokensEntry, found: Sequence[PublicKey | Source], issuer: str 
         project_id,
         origin_required=entry.origin == "required",
         dpop_required=entry.dpop == "required",
-<<<<<<< HEAD
         required_claims=tuple(entry.required_claims),
         subject=entry.subject,
         one_time=entry.one_time,
         inactivity=entry.inactivity,
-=======
         sources=tuple(each for each in found if isinstance(each, Source)),
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
     )
     return replace(rules, mapping=mapping, types=TYPES.get(entry.profile, rules.types), ignored=IGNORED.get(entry.profile, rules.ignored))
 
 
-<<<<<<< HEAD
-def _keys(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings, *, environ: Mapping[str, str]) -> tuple[PublicKey, ...]:
-    sources = [name for name in _SOURCES if getattr(entry, name) is not None]
-    if len(sources) != 1:
-        findings.add(at, "must have exactly one of `public_key:`, `public_keys:`, `public_key_file:` and `jwks_file:`, or of `secret_env:` and `secret_file:`")
-        return ()
-    if sources[0].startswith("secret") != entry.allow_symmetric:
-        if entry.allow_symmetric:
-            findings.add((*at, "allow_symmetric"), "is for a shared secret, and this is a public key; remove it")
-        else:
-            says = "is a shared secret, with which whoever can verify can also sign"
-            findings.add((*at, sources[0]), f"{says}; write `allow_symmetric: true` too, or ask the issuer for a key pair")
-        return ()
-    at = (*at, sources[0])
-    text: str = getattr(entry, sources[0])
-    if sources[0].endswith("_file"):
-        try:
-            text = _file_text(folder / text)
-        except (OSError, ValueError) as error:
-            findings.add(at, f"names a file that cannot be read ({_reason(error)}); relative paths begin at the folder of this file")
-            return ()
-    elif sources[0] == "secret_env":
-        text = environ.get(text, "")
-        if not text:
-            findings.add(at, "names an environment variable that is not set or empty; set it, and write its name alone, without `${}`")
-            return ()
-    datasets = None if entry.datasets is None else frozenset(entry.datasets)
-    facts = KeyFacts(entry.id, profile, entry.development, datasets, entry.explain, entry.max_rows_per_hour, entry.max_values_per_hour)
-    try:
-        if entry.allow_symmetric:
-            found: tuple[PublicKey, ...] = (read_secret(text.removesuffix("\n"), facts=facts, algorithm=entry.algorithm),)
-        else:
-            reader = read_key_list if sources[0] == "public_keys" else read_public_keys
-            found = reader(text, facts=facts, algorithm=entry.algorithm)
-    except KeyRefused as problem:
-        findings.add(at, str(problem))
-        return ()
-    times = {name: moment for name in ("not_before", "retire_at") if (moment := getattr(entry, name)) is not None}
-    return tuple(replace(key, source=sources[0], **times) for key in found)
-
-
-=======
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 def _functions(entry: FunctionsEntry, findings: Findings) -> FunctionRules:
     for kind in ("allow", "deny"):
         for number, name in enumerate(getattr(entry, kind)):

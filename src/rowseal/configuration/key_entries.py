@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from rowseal.catalog import text as yaml_text
 from rowseal.catalog.document import KeyEntry
 from rowseal.catalog.text import Findings
 from rowseal.claims import KeyFacts
-from rowseal.keys import KeyRefused, PublicKey, Refresh, Source, read_key_list, read_public_keys, refuse_published
+from rowseal.keys import KeyRefused, PublicKey, Refresh, Source, read_key_list, read_public_keys, read_secret, refuse_published
 from rowseal.keys.records import Unlisted, scan
 from rowseal.keys.remote import check_url
 
@@ -20,18 +21,29 @@ __all__ = ["file_text", "key_entry", "reason"]
 
 _FILE_BYTES: Final = 4_000_000
 _SOURCES: Final = ("public_key", "public_keys", "public_key_file", "jwks_file", "jwks_url", "directory")
+_SECRETS: Final = ("secret_env", "secret_file")
 _LONGEST_FETCH: Final = 60.0
 
 
-def key_entry(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings) -> tuple[PublicKey | Source, ...]:
+def key_entry(
+    entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings, *, environ: Mapping[str, str]
+) -> tuple[PublicKey | Source, ...]:
     """What the entry holds; what is wrong with it is noted. Relative paths begin at `folder`."""
-    sources = [name for name in _SOURCES if getattr(entry, name) is not None]
+    sources = [name for name in (*_SOURCES, *_SECRETS) if getattr(entry, name) is not None]
     if len(sources) != 1:
-        findings.add(at, f"must have exactly one of {', '.join(f'`{name}:`' for name in _SOURCES[:-1])} and `{_SOURCES[-1]}:`")
+        either = f"{', '.join(f'`{name}:`' for name in _SOURCES[:-1])} and `{_SOURCES[-1]}:`"
+        findings.add(at, f"must have exactly one of {either}, or of `secret_env:` and `secret_file:`")
+        return ()
+    if (sources[0] in _SECRETS) != entry.allow_symmetric:
+        if entry.allow_symmetric:
+            findings.add((*at, "allow_symmetric"), "is for a shared secret, and this is a public key; remove it")
+        else:
+            says = "is a shared secret, with which whoever can verify can also sign"
+            findings.add((*at, sources[0]), f"{says}; write `allow_symmetric: true` too, or ask the issuer for a key pair")
         return ()
     kind, inside = sources[0], (*at, sources[0])
     datasets = None if entry.datasets is None else frozenset(entry.datasets)
-    facts = KeyFacts(entry.id, profile, development=entry.development, datasets=datasets, explain=entry.explain)
+    facts = KeyFacts(entry.id, profile, entry.development, datasets, entry.explain, entry.max_rows_per_hour, entry.max_values_per_hour)
     not_before = -math.inf if entry.not_before is None else entry.not_before
     retire_at = math.inf if entry.retire_at is None else entry.retire_at
     if entry.refresh is not None and kind != "jwks_url":
@@ -47,9 +59,17 @@ def key_entry(entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, f
         except (OSError, ValueError) as error:
             findings.add(inside, f"names a file that cannot be read ({reason(error)}); relative paths begin at the folder of this file")
             return ()
+    elif kind == "secret_env":
+        text = environ.get(text, "")
+        if not text:
+            findings.add(inside, "names an environment variable that is not set or empty; set it, and write its name alone, without `${}`")
+            return ()
     try:
-        reader = read_key_list if kind == "public_keys" else read_public_keys
-        found = reader(text, facts=facts, algorithm=entry.algorithm)
+        if entry.allow_symmetric:
+            found: tuple[PublicKey, ...] = (read_secret(text.removesuffix("\n"), facts=facts, algorithm=entry.algorithm),)
+        else:
+            reader = read_key_list if kind == "public_keys" else read_public_keys
+            found = reader(text, facts=facts, algorithm=entry.algorithm)
         for key in () if entry.development else found:
             refuse_published(key)
     except KeyRefused as problem:

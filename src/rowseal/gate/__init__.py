@@ -12,11 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
-<<<<<<< HEAD
-import anyio.to_thread
-=======
 import anyio
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
+import anyio.to_thread
 from anyio import CapacityLimiter
 
 from rowseal.catalog import Catalog, Limits
@@ -24,15 +21,10 @@ from rowseal.claims import Claims
 from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.dpop import Seen
-<<<<<<< HEAD
-from rowseal.errors import EngineFailed
-from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged, standing
-from rowseal.gate.meters import KeyUse, Meters
-=======
 from rowseal.errors import EngineFailed, TokenRefused
-from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged
-from rowseal.gate.key_uses import KeyReport, KeyUse, report
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
+from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged, standing
+from rowseal.gate.key_report import KeyReport, Proofs, report
+from rowseal.gate.meters import KeyUse, Meters
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
 from rowseal.holder import Presented, require
@@ -44,7 +36,7 @@ _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
 _FETCH_SECONDS: Final = 60.0  # no fetch takes as long
 _ASK_AGAIN_SECONDS: Final = 0.02
-_USES: Final = 2_000
+_REPORTED: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class _Verified:
     claims: Claims
     judged: Judged
     since: float
-    use: KeyUse
+    by: Proofs
 
 
 class Gate:
@@ -75,13 +67,10 @@ class Gate:
         self._proofs = Seen()  # the gate's and not the state's: a reload makes no proof fresh again
         # INVARIANT: all that a reload changes hangs on this one name, and changes in one assignment.
         self._state = State.open(configuration, epoch=1, clock=clock)
-<<<<<<< HEAD
-=======
         self._watch_keys = watch_keys
-        self._uses: dict[str, KeyUse] = {}
+        self._proven_by: dict[str, Proofs] = {}
         if watch_keys:
             self._state.keys.start()
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, clock: Clock = time.time, watch_keys: bool = True) -> Gate:
@@ -123,13 +112,9 @@ class Gate:
         if self._path is None:
             raise RuntimeError("this gate was made from a Configuration, not from a file: make it with Gate.from_yaml to reload it")
         with self._reloading:
-<<<<<<< HEAD
-            fresh = State.open(load(self._path), epoch=self._state.epoch + 1, clock=self.clock)
-=======
             fresh = State.open(load(self._path), epoch=self._state.epoch + 1, clock=self.clock, before=self._state.keys)
             if self._watch_keys:
                 fresh.keys.start()
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
             with self._swapping:
                 retired = fresh
                 if not self._closed:
@@ -152,8 +137,13 @@ class Gate:
         return access
 
     async def averify(self, token: str, *, from_body: bool = False, presented: Presented | None = None) -> Access:
-        """`verify`, with whatever blocks in a worker thread."""
-        access, asks = self._proven(token, from_body, presented)  # inline: a signature takes less than handing it to a thread would
+        """`verify`, with whatever blocks in a worker thread. Waits for a key that nobody knows yet and its issuer may have published."""
+        try:
+            access, asks = self._proven(token, from_body, presented)  # inline: a signature takes less than handing it to a thread would
+        except TokenRefused as refusal:
+            if not (refusal.awaited and await self._keys_fetched()):
+                raise
+            access, asks = self._proven(token, from_body, presented)
         if asks is not None:
             await anyio.to_thread.run_sync(asks, limiter=self._threads())
         return access
@@ -175,16 +165,13 @@ class Gate:
             except TokenRefused as refusal:
                 refusal.awaited = state.keys.awaited(refusal)
                 raise
-            known = _Verified(claims, judged(state, ring, claims), now, self._use(claims))
-            known.use.tokens += 1
+            known = _Verified(claims, judged(state, ring, claims), now, self._proofs_of(claims))
+            known.by.tokens += 1
             state.verified.put(key, known, len(token))
-<<<<<<< HEAD
         elif (mine := standing(state, known.judged)) is not known.judged:
             known = replace(known, judged=mine)
             state.verified.put(key, known, len(token))
-=======
-        known.use.last = now
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
+        known.by.last = now
         # INVARIANT: who presents the token is never remembered with it.
         require(known.judged.holder, presented, token=token, now=now, seen=self._proofs)
         return Access._sealed(_SEAL, self, known.claims, known.judged), _asking(state, known.judged, now)
@@ -202,13 +189,13 @@ class Gate:
         """What the tokens of each key have used in the hour that runs, as this process has counted it, by the key's id."""
         return self.meters.used({key.facts.id: key.facts for key in self.keys}.values())
 
-    async def keys_fetched(self, refusal: TokenRefused) -> bool:
-        """Wait until the key set is here that was asked for because of the refused token. Whether there are other keys now than there were."""
+    async def _keys_fetched(self) -> bool:
+        """Wait for the key set that is being fetched. Whether there are other keys now than there were."""
         keys = self._state.keys
         before, ends = keys.ring.epoch, anyio.current_time() + _FETCH_SECONDS
-        while refusal.awaited and keys.fetching and anyio.current_time() < ends:  # noqa: ASYNC110 -- a thread ends it
+        while keys.fetching and anyio.current_time() < ends:  # noqa: ASYNC110 -- a thread ends it
             await anyio.sleep(_ASK_AGAIN_SECONDS)
-        return refusal.awaited and self._state.keys.ring.epoch != before
+        return self._state.keys.ring.epoch != before
 
     def refresh_keys(self) -> None:
         """Look now for keys that came or went, in every directory and at every URL. Blocks; call it in a thread."""
@@ -220,14 +207,14 @@ class Gate:
 
     def key_report(self) -> tuple[KeyReport, ...]:
         """Each key whose tokens are taken, or were or will be, and how it was used since the gate was made."""
-        return tuple(report(key, self._uses.get(key.thumbprint)) for key in self.keys)
+        return tuple(report(key, self._proven_by.get(key.thumbprint)) for key in self.keys)
 
-    def _use(self, claims: Claims) -> KeyUse:
+    def _proofs_of(self, claims: Claims) -> Proofs:
         thumbprint = "" if claims.proof is None else claims.proof.thumbprint
-        if len(self._uses) > _USES:  # keys that are gone are forgotten, or whoever rotates often enough fills the memory
+        if len(self._proven_by) > _REPORTED:  # keys that are gone are forgotten, or whoever rotates often enough fills the memory
             present = {key.thumbprint for key in self.keys}
-            self._uses = {name: use for name, use in self._uses.items() if name in present}
-        return self._uses.setdefault(thumbprint, KeyUse())
+            self._proven_by = {name: proofs for name, proofs in self._proven_by.items() if name in present}
+        return self._proven_by.setdefault(thumbprint, Proofs())
 
     def reachable(self) -> bool:
         """Whether every database answers now, and it is known what is revoked. Blocks, for as long as connecting may take."""

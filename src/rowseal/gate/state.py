@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-<<<<<<< HEAD
-=======
-import time
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -95,17 +91,11 @@ class State:
     _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
 
     @classmethod
-<<<<<<< HEAD
-    def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float]) -> State:
-        """Open the databases and judge their roles, and read what is revoked. Raises Misconfigured; whatever is raised, nothing stays open.
+    def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float], before: Keys | None = None) -> State:
+        """Open the databases and judge their roles, read what is revoked, and look for keys that come and go.
 
-        `clock` gives the time in seconds since the epoch.
-=======
-    def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float] = time.time, before: Keys | None = None) -> State:
-        """Open the databases and judge their roles, and look for keys that come and go; `before` has those that were found until now.
-
-        Raises Misconfigured; whatever is raised, nothing stays open.
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
+        `clock` gives the time in seconds since the epoch; `before` has the keys that were found until now. Raises Misconfigured; whatever is
+        raised, nothing stays open.
         """
         limits = configuration.limits
         keys = Keys(configuration.token_rules, limits, clock=clock, before=before)

@@ -210,19 +210,8 @@ class GateMiddleware:
         return presented(headers, method=scope["method"], path=scope["path"], raw_path=scope.get("raw_path"), public_urls=self._public_urls)
 
     async def _verify(self, token: str, reply: Reply, presented: Presented | None, *, from_body: bool = False) -> Access:
-<<<<<<< HEAD
         with decisions.trail().stage("verify"):
             access = await self._gate.averify(token, from_body=from_body, presented=presented)
-=======
-        # Inline: a signature takes less than handing it to a thread would.
-        with decisions.trail().stage("verify"):
-            try:
-                access = self._gate.verify(token, from_body=from_body, presented=presented)
-            except TokenRefused as refusal:
-                if not await self._gate.keys_fetched(refusal):
-                    raise
-                access = self._gate.verify(token, from_body=from_body, presented=presented)
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
         reply.bearer = access.grant.digest[:12], access.grant.key.id
         reply.expires = partial(_left, access.expires_at, self._gate.clock)
         return access

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import math
-<<<<<<< HEAD
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-=======
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -102,11 +97,8 @@ class TokenRules:
     mapping: ClaimMapping | None = None
     types: frozenset[str] = frozenset({"JWT"})
     ignored: frozenset[str] = frozenset()
-<<<<<<< HEAD
     required_claims: tuple[str, ...] = ()
     subject: ClaimPath | None = None
     one_time: bool = False
     inactivity: float = 0.0
-=======
     sources: tuple[Source, ...] = ()
->>>>>>> 9a87a5b (Take keys from directories and URLs that are looked at while the server runs)

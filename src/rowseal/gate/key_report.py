@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from rowseal.keys import PublicKey
 
-__all__ = ["KeyReport", "KeyUse", "report"]
+__all__ = ["KeyReport", "Proofs", "report"]
 
 
 @dataclass(slots=True)
-class KeyUse:
+class Proofs:
     """Written by every verification without a lock: `last` is a moment, whichever thread wrote it; a count may be short by a few."""
 
     tokens: int = 0
@@ -33,8 +33,8 @@ class KeyReport:
     tokens: int
 
 
-def report(key: PublicKey, use: KeyUse | None) -> KeyReport:
-    """The key with what is known of its use."""
+def report(key: PublicKey, proofs: Proofs | None) -> KeyReport:
+    """The key with what is known of its proofs."""
     times = [None if abs(moment) == float("inf") else moment for moment in (key.not_before, key.retire_at, key.confirmed_until)]
-    last, tokens = (None, 0) if use is None else (use.last, use.tokens)
+    last, tokens = (None, 0) if proofs is None else (proofs.last, proofs.tokens)
     return KeyReport(key.facts.id, key.algorithm, key.thumbprint, key.source, key.facts.development, times[0], times[1], times[2], last, tokens)
