@@ -271,10 +271,10 @@ def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
 
     test_oidc.py reads the one about claims.
     """
-    connections, _, select, joined, filters = _fences("docs/reference/datasets-yaml.md", "yaml")
+    connections, _, select, mine, joined, filters = _fences("docs/reference/datasets-yaml.md", "yaml")
     connection = sqlite3.connect(tmp_path / "data.db")
     connection.executescript("""
-        CREATE TABLE orders (id INTEGER, order_id INTEGER, tenant_id INTEGER, customer_id INTEGER, amount NUMERIC);
+        CREATE TABLE orders (id INTEGER, order_id INTEGER, tenant_id INTEGER, customer_id INTEGER, owner INTEGER, amount NUMERIC);
         CREATE TABLE customers (id INTEGER, name TEXT);
         CREATE TABLE order_items (order_id INTEGER, qty INTEGER);
         CREATE TABLE parts (order_id INTEGER, deleted BOOLEAN, region TEXT);
@@ -284,11 +284,19 @@ def test_the_fragments_of_datasets_yaml_load(tmp_path: Path) -> None:
     top = ["version: 1", "database: sqlite:///data.db", "tokens: [{profile: vizzly, keys: [{id: docs, public_key_file: public.pem}]}]", "datasets:"]
     top += [f"  - {{id: {each}, table: {each}, fields: [{{id: {field}, type: number}}]}}" for each, field in (("orders", "order_id"), ("customers", "id"))]
     child = ["  - id: parts", "    table: parts", "    fields: [{id: order_id, type: number}, {id: deleted, type: boolean}, {id: region, type: string}]"]
-    joined = joined.replace("reads_past: [", "reads_past: [sales, ")  # the page shows each alone
-    given = [*(f"  {line}" for line in (*select.splitlines(), *joined.splitlines())), *child, *(f"    {line}" for line in filters.splitlines())]
+    # the page shows each alone
+    mine, joined = (each.replace("reads_past: [", f"reads_past: [{earlier}, ") for each, earlier in ((mine, "sales"), (joined, "sales, mine")))
+    given = [
+        *(f"  {line}" for line in (*select.splitlines(), *mine.splitlines(), *joined.splitlines())),
+        *child,
+        *(f"    {line}" for line in filters.splitlines()),
+    ]
     (tmp_path / "datasets.yaml").write_text("\n".join([*top, *given]))
     catalog = load(tmp_path / "datasets.yaml", environ={}).catalogs["default"]
     assert len(catalog.datasets["parts"].secure_filters) == 3
+    source = catalog.datasets["mine"].source
+    assert source is not None
+    assert [each.path for each in source.trusted] == [("parameters", "user_id")]
     assert catalog.datasets["sales"].tables == {("main", "orders"), ("main", "customers")}
     assert catalog.datasets["lines"].tables == {("main", "orders"), ("main", "customers"), ("main", "order_items")}
     # two databases: what the fragment leaves out is put in

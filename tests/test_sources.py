@@ -44,8 +44,8 @@ def _sql(sql: str, more: str = "reads_past: [orders]", fields: str = FIELDS) -> 
 # --- what is wrong with a SELECT -----------------------------------------------------------------------------------------------------------
 
 WRONG = [
-    ("SELECT id FROM orders WHERE region = :region", "9:10: datasets[1].sql: takes no parameters; write a secure filter"),
-    ("SELECT id FROM orders WHERE region = '{{ trusted.region }}'", "9:48: datasets[1].sql: holds a template, which is not supported yet"),
+    ("SELECT id FROM orders WHERE region = :region", "9:10: datasets[1].sql: takes no parameters but `{{ trusted.name }}`, declared under `parameters:`"),
+    ("SELECT id FROM orders WHERE region = '{{ trusted.region }}'", "9:48: datasets[1].sql: names `region`, which `parameters:` does not declare"),
     ("SELECT id FROM nonesuch", "9:25: datasets[1].sql: reads `nonesuch`, which is no table or view of the database"),
     ("SELECT id FROM public.orders", "9:"),
     ("SELECT name FROM sqlite_master", "9:27: datasets[1].sql: reads a system table, which no dataset may"),

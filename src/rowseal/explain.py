@@ -16,6 +16,7 @@ from rowseal.catalog import ThroughFilter
 from rowseal.catalog.values import LIST_OPERATORS
 from rowseal.errors import OurBug
 from rowseal.grants import filter_paths
+from rowseal.mapping import shown
 from rowseal.policy import Condition, Policy, Predicate, Rows, Through
 from rowseal.sql import Form, SecuredQuery
 
@@ -87,8 +88,10 @@ def explain(query: SecuredQuery, policy: Policy) -> Explanation:
 
 
 def _filters(rows: Rows, policy: Policy, binds: Iterator[str]) -> Iterator[Origin]:
-    """The filters of these rows in the order of their binds: the token's own, then the configuration's."""
+    """The filters of these rows in the order of their binds: the token's values in a SELECT, its own filters, then the configuration's."""
     dataset, parts = rows.dataset, rows.predicate.parts
+    for each in () if dataset.source is None else dataset.source.trusted:
+        yield {"origin": shown(each.path), "binds": [next(binds)]}
     own = len(parts) - len(dataset.secure_filters)
     conditions = [condition for part in parts[:own] for condition in _conditions(part)]
     paths = filter_paths(policy.grant, dataset.id)

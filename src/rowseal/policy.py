@@ -20,6 +20,7 @@ from rowseal.claims import Json
 from rowseal.errors import AccessRefused
 from rowseal.filters import Filter, FilterTree, Group, Operator, Scalar
 from rowseal.grants import Grant
+from rowseal.mapping import found
 
 __all__ = ["AllOf", "AnyOf", "Bound", "Condition", "Policy", "Predicate", "Rows", "Shaped", "Through", "chosen", "shape"]
 
@@ -56,18 +57,20 @@ class Rows:
     """The rows of one dataset that this bearer may read. Only `Policy.rows` makes one.
 
     `most` is the longest answer of a query that reads them, None where only the file's limit holds.
-    `values` are the values of the guard, depth first, a list as one tuple; `key` and its hash are for `Shaped`.
+    `trusted` are the token's values that stand in the dataset's SELECT, each as if a field of its type had to equal it.
+    `values` are the values of the guard, those first, then depth first, a list as one tuple; `key` and its hash are for `Shaped`.
     """
 
     dataset: Dataset
     predicate: AllOf
     most: int | None = None
+    trusted: tuple[Condition, ...] = ()
     values: tuple[Bound | tuple[Bound, ...], ...] = field(init=False, repr=False, compare=False)
     key: Hashable = field(init=False, repr=False, compare=False)
     key_hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(_values(self.predicate)))
+        object.__setattr__(self, "values", (*(value for each in self.trusted for value in each.values), *_values(self.predicate)))
         object.__setattr__(self, "key", (shape(self), self.most, tuple(_datasets(self))))
         object.__setattr__(self, "key_hash", hash(self.key))
 
@@ -112,7 +115,7 @@ class Policy:
         else:
             parts.append(AnyOf(tuple(branch[0] if len(branch) == 1 else AllOf(branch) for branch in branches)))
         parts += [self._configured(dataset, rule) for rule in dataset.secure_filters]
-        rows = Rows(dataset, AllOf(tuple(parts)), self.grant.row_limits.get(dataset.id))
+        rows = Rows(dataset, AllOf(tuple(parts)), self.grant.row_limits.get(dataset.id), self._trusted(dataset))
         self._permitted[dataset.id] = rows
         return rows
 
@@ -181,6 +184,19 @@ class Policy:
             dataset, Filter(rule.field, rule.op, value), "claim_required", "a claim that this dataset needs has a type that its field does not take"
         )
 
+    def _trusted(self, dataset: Dataset) -> tuple[Condition, ...]:
+        """The token's values for the SELECT, in the order of its text. Raises AccessRefused `claim_required` where one is absent or of another type."""
+        conditions = []
+        for each in () if dataset.source is None else dataset.source.trusted:
+            _, value = found(self.grant.claims, each.path)
+            if not isinstance(value, (bool, int, Decimal, str)):
+                raise AccessRefused("claim_required")
+            try:
+                conditions.append(typed(Filter(each.field.id, Operator.EQ, value), each.field, self.catalog.dialect))
+            except Inapplicable as error:
+                raise AccessRefused("claim_required", "a claim that this dataset needs has another type than its SELECT takes") from error
+        return tuple(conditions)
+
     def _typed_rule(self, dataset: Dataset, condition: Filter, code: str, detail: str) -> Condition:
         field = dataset.field(condition.field)
         if field is None:
@@ -246,15 +262,15 @@ def _form(value: Scalar) -> str:
 
 def _claimed(claims: object, path: str, *, several: bool) -> Scalar | tuple[Scalar, ...]:
     """The signed value at a dotted path, for one filter. Raises AccessRefused `claim_required` unless it is there and of the right shape."""
-    found: object = claims
+    value: object = claims
     for step in path.split("."):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    members: Sequence[Json] = found if several and isinstance(found, (list, tuple)) else ()
+        value = value.get(step) if isinstance(value, Mapping) else None
+    members: Sequence[Json] = value if several and isinstance(value, (list, tuple)) else ()
     scalars = tuple(member for member in members if isinstance(member, (bool, int, Decimal, str)))
     if several and scalars and len(scalars) == len(members):
         return scalars
-    if not several and isinstance(found, (bool, int, Decimal, str)):
-        return found
+    if not several and isinstance(value, (bool, int, Decimal, str)):
+        return value
     raise AccessRefused("claim_required")
 
 
@@ -284,7 +300,7 @@ def shape(rows: Rows) -> Hashable:
 
     The number of values in a list has no part in it (a list binds as one array), their Python types have.
     """
-    return rows.dataset.id, _shape(rows.predicate)
+    return rows.dataset.id, tuple(type(value) for each in rows.trusted for value in each.values), _shape(rows.predicate)
 
 
 def _shape(part: Predicate) -> Hashable:
@@ -339,5 +355,5 @@ def _values(part: Predicate) -> list[Bound | tuple[Bound, ...]]:
     if isinstance(part, Condition):
         return [part.values] if part.op in LIST_OPERATORS else list(part.values)
     if isinstance(part, Through):
-        return _values(part.parent.predicate)
+        return list(part.parent.values)
     return [value for inner in part.parts for value in _values(inner)]

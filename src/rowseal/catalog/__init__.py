@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from rowseal.filters import Filter, Operator
+from rowseal.mapping import ClaimPath
 
 __all__ = [
     "ONLY_CONNECTION",
@@ -31,6 +32,7 @@ __all__ = [
     "Source",
     "Storage",
     "ThroughFilter",
+    "Trusted",
 ]
 
 
@@ -127,16 +129,26 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Trusted:
+    """A value that the token must bring for a source: the claim at `path`, typed like the field, which no table has."""
+
+    path: ClaimPath
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A SELECT of the operator that stands where a table would: rows made of other rows. Written once, when the file is loaded.
 
-    `text` is that SELECT as it stands in a guard, with U+0002 where the guard's number goes; `tables` are the (schema, table) pairs that it
+    `text` is that SELECT as it stands in a guard, with U+0002 where the guard's number goes and U+0003 where a value of the token does, each
+    time the next of `trusted`; `tables` are the (schema, table) pairs that it
     reads, and nothing else; `ctes` counts its own CTEs, which are called `__g<number of the guard>_1` and so on.
     """
 
     text: str
     tables: frozenset[tuple[str, str]]
     ctes: int = 0
+    trusted: tuple[Trusted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # equal to itself alone: caches are keyed by it

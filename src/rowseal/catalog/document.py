@@ -27,6 +27,7 @@ __all__ = [
     "SecureFilterEntry",
     "StateEntry",
     "TokensEntry",
+    "TrustedEntry",
 ]
 
 
@@ -260,6 +261,15 @@ class JoinEntry(_Entry):
     """Which earlier table the columns of `on` belong to. Default: the dataset's own."""
 
 
+class TrustedEntry(_Entry):
+    """A value that the token must bring for the SELECT, bound where it says `{{ trusted.name }}`."""
+
+    type: Literal["number", "string", "boolean"]
+    """What the claim must be."""
+    claim: ClaimPath | None = None
+    """Which claim it is. Default: the one of this name in `parameters`."""
+
+
 class DatasetEntry(_Entry):
     """Rows that tokens may grant, and their rules: of a table or view (`table`), of several (`joins`), or of a SELECT (`sql`)."""
 
@@ -278,6 +288,8 @@ class DatasetEntry(_Entry):
     """The name, under `connections`, of the database that the table is in. Needed where there are several."""
     sql: Text | None = None
     """A SELECT, in place of `table`: its rows are the dataset's, and the filters apply to them."""
+    parameters: dict[Name, TrustedEntry] = {}
+    """With `sql`: values of the token that the SELECT names as `{{ trusted.name }}`. A token without one of them cannot read the dataset."""
     joins: list[JoinEntry] = []
     """Tables joined to `table`, one after the other; their columns may be fields."""
     fields: list[FieldEntry] = Field(min_length=1)

@@ -28,6 +28,7 @@ from rowseal.catalog.document import (
     SecureFilterEntry,
     StateEntry,
     TokensEntry,
+    TrustedEntry,
 )
 from rowseal.catalog.scalars import kind_of
 from rowseal.catalog.text import Findings, nearest, parse
@@ -45,6 +46,7 @@ _MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "datasets": DatasetEntry,
     "fields": FieldEntry,
     "joins": JoinEntry,
+    "parameters": TrustedEntry,
     "secure_filters": SecureFilterEntry,
     "guards": GuardEntry,
     "limits": LimitsEntry,
@@ -107,6 +109,8 @@ def _container(path: tuple[int | str, ...]) -> str:
     """The name in `_MODELS` of the mapping in which the path ends."""
     if path[0] == "connections":  # names of the file's own stand between
         return "connections"
+    if path[2:3] == ("parameters",) and len(path) > 4:
+        return "parameters"
     if path[2:3] == ("roles",):
         return "roles" if len(path) == 5 else "roles.limits"
     return next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")

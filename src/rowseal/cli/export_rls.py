@@ -129,8 +129,9 @@ class _Writer:
         pairs = [(_field(dataset, own), _field(parent, theirs)) for own, theirs in rule.on]
         equal = [postgres.equal(theirs, f"{alias}.{name(theirs.column)}", own, f"{table}.{name(own.column)}") for own, theirs in pairs]
         relation = f"({parent.source.text})" if parent.source is not None else name(parent.schema, parent.table)
-        if parent.source is not None and parent.source.ctes:
-            raise Failed(f"`{dataset.id}` is read through `{parent.id}`, a SELECT with CTEs, which cannot stand in a policy; make a view of it")
+        if parent.source is not None and (parent.source.ctes or parent.source.trusted):
+            why = "with CTEs" if parent.source.ctes else "with values of the token"
+            raise Failed(f"`{dataset.id}` is read through `{parent.id}`, a SELECT {why}, which cannot stand in a policy; make a view of it")
         where = " AND ".join([*equal, *self.conditions(parent, alias)])
         return f"EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {where})"  # noqa: S608 -- printed, and quoted
 

@@ -11,19 +11,32 @@ from typing import Final
 
 from sqlalchemy import URL
 
-from rowseal.catalog import FunctionRules
+from rowseal.catalog import Field, FieldType, FunctionRules, Storage, Trusted
 from rowseal.catalog.document import DatasetEntry, JoinEntry
 from rowseal.catalog.names import COLUMN_FOLDS
 from rowseal.catalog.reflection import Column, Reflection, Relation, Undescribed, describe
 from rowseal.catalog.resolve import Backing, table_of
 from rowseal.catalog.text import Findings, Path, nearest
-from rowseal.sql import NUMBER
 from rowseal.sql.admit import ParsedQuery
+from rowseal.sql.dialects import DIALECTS
+from rowseal.sql.guards import example
 from rowseal.sql.sources import Join, SourceRefused, admit_source, join_source, tables_named, write_source
 
 __all__ = ["Backings"]
 
 MAX_JOINS: Final = 16
+_STORED: Final = {"number": Storage.DECIMAL, "string": Storage.TEXT, "boolean": Storage.BOOLEAN}
+
+
+def _trusted(entry: DatasetEntry, dialect: str) -> Mapping[str, Trusted]:
+    """The values of the token that the SELECT may name."""
+    collation = "utf8mb4_nopad_bin" if dialect == "mariadb" else ""  # so that a value is bound as it is, to be compared as the SELECT says
+    return {
+        name: Trusted(
+            each.claim or ("parameters", name), Field(name, name, name, name, FieldType(each.type), _STORED[each.type], bytewise=True, collation=collation)
+        )
+        for name, each in entry.parameters.items()
+    }
 
 
 class Backings:
@@ -40,11 +53,13 @@ class Backings:
             if entry.sql is not None:
                 self._admit(entry, path, entry.sql, functions)
             elif entry.table is not None:
+                if entry.parameters:
+                    findings.add((*path, "parameters"), "are for `sql:`; remove them, or write a secure filter with `value: {claim: ...}`", at_key=True)
                 self.wanted |= dict.fromkeys(table_of(each) for each in (entry.table, *(join.table for join in entry.joins)))
 
     def _admit(self, entry: DatasetEntry, path: Path, sql: str, functions: FunctionRules) -> None:
         try:
-            parsed = admit_source(sql, self._dialect, functions)
+            parsed = admit_source(sql, self._dialect, functions, _trusted(entry, self._dialect))
             self.wanted |= dict.fromkeys(sorted(tables_named(parsed), key=str))
         except SourceRefused as refused:
             self._findings.inside((*path, "sql"), refused.line, refused.column, str(refused))
@@ -66,12 +81,12 @@ class Backings:
             return None
         at = (*path, "sql")
         try:
-            source = write_source(parsed, reflection.relations)
+            source = write_source(parsed, reflection.relations, _trusted(entry, self._dialect))
         except SourceRefused as refused:
             self._findings.inside(at, refused.line, refused.column, str(refused))
             return None
         try:
-            described = describe(url, self._dialect, source.text.replace(NUMBER, "1"))
+            described = describe(url, self._dialect, example(source, DIALECTS[self._dialect]))
         except Undescribed as problem:
             self._findings.add(at, str(problem))
             return None

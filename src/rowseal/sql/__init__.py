@@ -14,12 +14,13 @@ from sqlalchemy import TextClause, text
 
 from rowseal.policy import Shaped
 
-__all__ = ["BIND", "NUMBER", "OK", "TICKET", "Draft", "DraftGuard", "Form", "GuardedRead", "ParamStyle", "Plan", "Reads", "SecuredQuery"]
+__all__ = ["BIND", "NUMBER", "OK", "TICKET", "TRUSTED", "Draft", "DraftGuard", "Form", "GuardedRead", "ParamStyle", "Plan", "Reads", "SecuredQuery"]
 
 # Two control characters that neither a query nor a declared name can hold: while the text is put together, BIND stands on both
 # sides of a bind's name, NUMBER where a guard's number goes. So no literal of the bearer can ever be taken for a bind.
 BIND: Final = "\x01"
 NUMBER: Final = "\x02"
+TRUSTED: Final = "\x03"  # in the text of a source, where the next of the token's own values goes
 OK: Final = "__ok"  # with the number of a guard, the column by which it hands on whether its conditions hold; never open to the bearer
 TICKET: Final = "rowseal"  # SQLAlchemy's execution option that holds the SecuredQuery of a statement
 

@@ -6,19 +6,22 @@ database's own, always written with their schema, and what `*` means is written 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from rowseal.catalog import FunctionRules, Limits, Source
+from rowseal.catalog import FieldType, FunctionRules, Limits, Source, Trusted
 from rowseal.catalog.names import is_system
 from rowseal.catalog.reflection import Column as Reflected
 from rowseal.catalog.reflection import Relation
+from rowseal.catalog.text import nearest
 from rowseal.errors import QueryRefused, Refused
-from rowseal.sql import NUMBER
+from rowseal.sql import NUMBER, TRUSTED
 from rowseal.sql.admit import ParsedQuery, admit
 from rowseal.sql.dialects import DIALECTS, Dialect
 from rowseal.sql.names import Column, Columns, Names
@@ -29,6 +32,13 @@ from rowseal.sql.rewriting import arms, fold_aliases, name_computed, refer, rena
 __all__ = ["Join", "SourceRefused", "admit_source", "join_source", "tables_named", "write_source"]
 
 Reference = tuple[str | None, str]  # (schema or None, table) as the SQL names it, folded
+
+_NOTHING: Final[Mapping[str, Trusted]] = MappingProxyType({})
+_TEMPLATE: Final = re.compile(r"\{\{[ \t]*trusted\.([A-Za-z_][A-Za-z0-9_]*)[ \t]*\}\}")
+_PREFIX: Final = "trusted_"
+_INSIDE: Final = "names a value of the token inside of a text or comment, or as `:name`; write `{{ trusted.name }}` by itself, without quotes"
+_MARKED: Final = re.compile(f"{TRUSTED}([A-Za-z0-9_]+){TRUSTED}")
+_EXAMPLES: Final[Mapping[FieldType, bool | int | str]] = {FieldType.NUMBER: 1, FieldType.STRING: "", FieldType.BOOLEAN: True}
 
 _LIMITS: Final = Limits()  # the bounds of a bearer's SQL are for bearers, and may be narrower
 
@@ -42,16 +52,22 @@ class SourceRefused(Exception):
         self.column = column
 
 
-def admit_source(sql: str, dialect: str, functions: FunctionRules) -> ParsedQuery:
-    """Accept one SELECT made of admitted parts. Raises SourceRefused."""
-    if "{{" in sql:
-        before = sql.partition("{{")[0]
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        raise SourceRefused("holds a template, which is not supported yet; write a secure filter with `value: {claim: ...}`", line, column)
+def admit_source(sql: str, dialect: str, functions: FunctionRules, trusted: Mapping[str, Trusted] = _NOTHING) -> ParsedQuery:
+    """Accept one SELECT made of admitted parts. `trusted` are the token's values that it may name. Raises SourceRefused."""
+    named = _templates(sql, trusted)
+    bare = _TEMPLATE.sub(lambda each: f":{_PREFIX}{each[1]}".ljust(len(each[0])), sql)  # of one length, so that positions stay
+    examples = {f"{_PREFIX}{name}": _EXAMPLES[trusted[name].field.type] for name in named}
     try:
-        parsed = admit(sql, None, DIALECTS[dialect], _LIMITS, functions)
+        parsed = admit(bare, examples, DIALECTS[dialect], _LIMITS, functions)
     except Refused as refusal:
         raise _refused(refusal) from refusal
+    if sorted(node.this.removeprefix(_PREFIX) for node in parsed.nodes if isinstance(node, exp.Placeholder)) != sorted(named):
+        raise SourceRefused(_INSIDE)
+    for limit in parsed.tree.find_all(exp.Limit, exp.Offset, exp.Fetch):
+        if limit.find(exp.Placeholder):
+            raise SourceRefused("takes from the token how many rows it has; write the number")
+    if parsed.params.decisive:
+        raise SourceRefused("takes a pattern from the token, whose cost nobody knows beforehand; compare with `=` instead")
     for join in parsed.tree.find_all(exp.Join):
         if join.args.get("method"):
             raise SourceRefused("joins by whatever columns happen to have one name; write ON or USING", **position(join))
@@ -67,7 +83,31 @@ def tables_named(parsed: ParsedQuery) -> frozenset[Reference]:
     return frozenset(_reference(node, parsed.dialect) for node in parsed.nodes if isinstance(node, exp.Table))
 
 
-def write_source(parsed: ParsedQuery, relations: Mapping[Reference, Relation]) -> Source:
+def _templates(sql: str, trusted: Mapping[str, Trusted]) -> list[str]:
+    """The names of the token's values in the SELECT, one for each time. Raises SourceRefused."""
+    for found in re.finditer(r"\{\{", sql):
+        template = _TEMPLATE.match(sql, found.start())
+        if template is None:
+            raise SourceRefused("has a `{{` that is no `{{ trusted.name }}`", *_place(sql, found.start()))
+        if template[1] not in trusted:
+            raise SourceRefused(
+                f"names `{template[1]}`, which `parameters:` does not declare{nearest(template[1], list(trusted))}", *_place(sql, found.start())
+            )
+        if re.match(r"\s*\.", sql[template.end() :]) or re.search(r"(?:\.|\b(?:from|join))\s*$", sql[: found.start()], re.IGNORECASE):
+            # Which table is read would be the token's to say, and neither the guard's text nor what the database testifies could be proven beforehand.
+            cure = "write a dataset for each schema, and grant it by its id"
+            raise SourceRefused(f"takes the name of a schema or table from the token, which is not supported; {cure}", *_place(sql, found.start()))
+    named = _TEMPLATE.findall(sql)
+    if unused := [name for name in trusted if name not in named]:
+        raise SourceRefused(f"does not name `{{{{ trusted.{unused[0]} }}}}`, which `parameters:` declares; remove it there")
+    return named
+
+
+def _place(sql: str, offset: int) -> tuple[int, int]:
+    return sql.count("\n", 0, offset) + 1, offset - sql.rfind("\n", 0, offset)
+
+
+def write_source(parsed: ParsedQuery, relations: Mapping[Reference, Relation], trusted: Mapping[str, Trusted] = _NOTHING) -> Source:
     """The SELECT over tables of the database, written once. The parsed tree is consumed. Raises SourceRefused."""
     dialect = parsed.dialect
     tables = _Physical(relations, dialect)
@@ -84,10 +124,12 @@ def write_source(parsed: ParsedQuery, relations: Mapping[Reference, Relation]) -
         refer(node, relation.name, relation.schema)
     for number, cte in enumerate(names.ctes, 1):
         rename(cte, f"__g{NUMBER}_{number}", dialect)
+    for value in [node for node in parsed.nodes if isinstance(node, exp.Placeholder)]:
+        value.replace(exp.Var(this=f"{TRUSTED}{value.this.removeprefix(_PREFIX)}{TRUSTED}"))
     read = frozenset((relation.schema, relation.name) for _, relation in tables.found)
     if dialect.aliases_have_case:
         fold_aliases(parsed.nodes, dialect)
-    return _written_once(tree, dialect, read, len(names.ctes))
+    return _written_once(tree, dialect, read, len(names.ctes), trusted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +204,10 @@ def _equal(left: str, theirs: Reflected, right: str, own: Reflected, dialect: st
 def _refused(refusal: Refused) -> SourceRefused:
     """A refusal in the operator's terms: what a bearer is told speaks of tokens and parameters."""
     about, _, verdict = refusal.code.partition("_")
+    if refusal.code == "parameter_unused":
+        return SourceRefused(_INSIDE)
     if about == "parameter":
-        return SourceRefused("takes no parameters; write a secure filter, with a value or a claim", refusal.line, refusal.column)
+        return SourceRefused("takes no parameters but `{{ trusted.name }}`, declared under `parameters:`", refusal.line, refusal.column)
     said = "a column stands here that no table of its FROM has, or more than one" if about == "column" else refusal.detail
     return SourceRefused(f"is not accepted: {said}" + (f"; {refusal.hint}" if verdict == "refused" else ""), refusal.line, refusal.column)
 
@@ -231,14 +275,15 @@ def _write_out_stars(names: Names) -> None:
         select.set("expressions", [each for item in select.expressions for each in (written if item is star else [item])])
 
 
-def _written_once(tree: exp.Query, dialect: Dialect, tables: frozenset[tuple[str, str]], ctes: int) -> Source:
-    """The text. INVARIANT: it reads back as itself, so that what was checked is what runs."""
+def _written_once(tree: exp.Query, dialect: Dialect, tables: frozenset[tuple[str, str]], ctes: int, trusted: Mapping[str, Trusted] = _NOTHING) -> Source:
+    """The text. INVARIANT: it reads back as itself, so that what was checked is what runs; a value of the token stands where a value may."""
     try:
         text = write(tree, dialect)
-        numbered = text.replace(NUMBER, "1")
+        numbered = _MARKED.sub("NULL", text).replace(NUMBER, "1")
         again = dialect.grammar.parse(numbered)
-        if len(again) == 1 and again[0] is not None and write(again[0], dialect) == numbered:
-            return Source(text, tables, ctes)
+        words = [token.text for token in dialect.grammar.tokenize(_MARKED.sub(f" {_PREFIX} ", text).replace(NUMBER, "1"))]
+        if len(again) == 1 and again[0] is not None and write(again[0], dialect) == numbered and words.count(_PREFIX) == len(_MARKED.findall(text)):
+            return Source(_MARKED.sub(TRUSTED, text), tables, ctes, tuple(trusted[name] for name in _MARKED.findall(text)))
     except (SqlglotError, QueryRefused, RecursionError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise SourceRefused("cannot be written in this database's dialect; write it more plainly, or make a view") from error
     raise SourceRefused("does not read back as it was written; write it more plainly (a CTE without a list of columns), or make a view")

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from rowseal.catalog import Bound, Field
-from rowseal.filters import Operator
+from rowseal.catalog import Bound, Field, FieldType, Source
+from rowseal.catalog.values import typed
+from rowseal.filters import Filter, Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
-from rowseal.sql import BIND, NUMBER, OK, Form
+from rowseal.sql import BIND, NUMBER, OK, TRUSTED, Form
 from rowseal.sql.dialects import Dialect
 from rowseal.sql.guards import duckdb, mariadb, postgres, sqlite
 
-__all__ = ["encoded", "forget", "reads_plain_tables", "render"]
+__all__ = ["encoded", "example", "forget", "reads_plain_tables", "render"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,29 @@ def _render(shaped: Shaped, dialect: Dialect, form: Form) -> str:
     writer, rows = _Writer(dialect), shaped.take()
     dataset = rows.dataset
     columns = ", ".join(f"b.{dialect.quote(field.column)} AS {dialect.quote(field.sql_name)}" for field in dataset.visible)
-    condition = writer.predicate(rows.predicate, "b")
+    relation, condition = writer.relation(rows), writer.predicate(rows.predicate, "b")  # in the order of their binds
     opened, closed = dialect.fence if form == "fenced" else dialect.plain
     if form == "case":
         columns += f", ({condition}) IS TRUE AS {dialect.quote(f'{OK}{NUMBER}')}"
-    text = f"{dialect.quote(f'__g{NUMBER}')} AS {opened}SELECT {columns} FROM {writer.relation(rows)} AS b"
+    text = f"{dialect.quote(f'__g{NUMBER}')} AS {opened}SELECT {columns} FROM {relation} AS b"
     return f"{text} WHERE {condition}{closed}" if condition else f"{text}{closed}"
+
+
+def example(source: Source, dialect: Dialect) -> str:
+    """The text of a source with a NULL of its type for each value of the token: for the question what its columns are."""
+    spelling = _SPELLINGS[dialect.name]
+    first, *rest = source.text.replace(NUMBER, "1").split(TRUSTED)
+    written = first
+    for each, piece in zip(source.trusted, rest, strict=True):
+        written += next(iter(spelling.conditions(typed(_EXAMPLE[each.field.type], each.field, dialect.name), "", lambda: "NULL"))).removeprefix(" = ") + piece
+    return written
+
+
+_EXAMPLE: Final = {
+    FieldType.NUMBER: Filter("", Operator.EQ, 1),
+    FieldType.STRING: Filter("", Operator.EQ, ""),
+    FieldType.BOOLEAN: Filter("", Operator.EQ, True),  # noqa: FBT003
+}
 
 
 def forget() -> None:
@@ -98,7 +116,8 @@ class _Writer:
     def relation(self, rows: Rows) -> str:
         dataset = rows.dataset
         if dataset.source is not None:
-            return f"({dataset.source.text})"
+            first, *rest = dataset.source.text.split(TRUSTED)
+            return f"({first}{''.join(f'{self.value(each)}{piece}' for each, piece in zip(rows.trusted, rest, strict=True))})"
         return f"{self.dialect.quote(dataset.schema)}.{self.dialect.quote(dataset.table)}"
 
     def predicate(self, predicate: Predicate, alias: str) -> str:
@@ -130,6 +149,10 @@ class _Writer:
         if condition.op is Operator.IS_NOT_NULL:
             return f"NOT {column} IS NULL"
         return " AND ".join(self.spelling.conditions(condition, column, self.bind))
+
+    def value(self, condition: Condition) -> str:
+        """The right side of an equality: the bind in its cast."""
+        return next(iter(self.spelling.conditions(condition, "", self.bind))).removeprefix(" = ")
 
     def bind(self) -> str:
         name = f"{BIND}g{NUMBER}_{self.binds}{BIND}"

@@ -17,7 +17,7 @@ from rowseal.catalog import Source
 from rowseal.errors import OurBug
 from rowseal.filters import Operator
 from rowseal.policy import AllOf, AnyOf, Condition, Predicate, Rows, Shaped, Through
-from rowseal.sql import BIND, NUMBER, OK, Form
+from rowseal.sql import BIND, NUMBER, OK, TRUSTED, Form
 from rowseal.sql.proof.duckdb import DUCKDB
 from rowseal.sql.proof.failing import fail
 from rowseal.sql.proof.mariadb import MARIADB
@@ -31,6 +31,7 @@ __all__ = ["BOUND", "READINGS", "Proven", "fail", "forget", "parsed", "prove_gua
 READINGS: Final[Mapping[str, Reading]] = {"sqlite": SQLITE, "postgres": POSTGRES, "mariadb": MARIADB, "duckdb": DUCKDB}
 BOUND: Final = re.compile(f"{BIND}([A-Za-z_][A-Za-z0-9_]*){BIND}")
 
+_VALUE: Final = re.compile(r"[:$]v0")
 _LISTS: Final = frozenset({Operator.IS_ONE_OF, Operator.IS_NOT_ONE_OF})
 
 
@@ -110,19 +111,43 @@ def _prove_letters(text: str, rows: Rows, reading: Reading, form: Form) -> None:
     """The guard begins and ends as it must, to the letter: also what a parser reads and forgets, such as a fence."""
     opened, closed = reading.fence if form == "fenced" else reading.plain
     columns = ", ".join(f"b.{reading.quoted(field.column)} AS {reading.quoted(field.sql_name)}" for field in rows.dataset.fields if not field.hidden)
-    head, from_ = f"{reading.quoted(f'__g{NUMBER}')} AS {opened}SELECT {columns}", f" FROM {_relation(rows, reading)} AS b"
+    head, from_ = f"{reading.quoted(f'__g{NUMBER}')} AS {opened}SELECT {columns}", f" FROM {_relation(rows, reading)} AS b"  # a pattern
     if form == "case":
-        ok = re.escape(f" IS TRUE AS {reading.quoted(f'{OK}{NUMBER}')}{from_} WHERE ")
+        ok = re.escape(f" IS TRUE AS {reading.quoted(f'{OK}{NUMBER}')}") + from_ + " WHERE "
         letters = rf"{re.escape(head)}, \((?P<conditions>.+)\){ok}(?P=conditions)"
     else:
-        letters = re.escape(head + from_) + "( WHERE .+)?"
+        letters = re.escape(head) + from_ + "( WHERE .+)?"
     if not re.fullmatch(letters + re.escape(closed), text, re.DOTALL):
         fail("a guard is not written to the letter, or not fenced as it must be")
 
 
 def _relation(rows: Rows, reading: Reading) -> str:
     dataset = rows.dataset
-    return f"{reading.quoted(dataset.schema)}.{reading.quoted(dataset.table)}" if dataset.source is None else f"({dataset.source.text})"
+    return re.escape(f"{reading.quoted(dataset.schema)}.{reading.quoted(dataset.table)}") if dataset.source is None else _letters(dataset.source, 0)
+
+
+def _letters(source: Source, first: int) -> str:
+    """A pattern of the operator's SELECT to the letter, with binds from this number on in the places of the token's values, in a CAST or without.
+
+    Which CAST, the tree tells.
+    """
+    text, *pieces = source.text.split(TRUSTED)
+    binds = (f"{BIND}g{NUMBER}_{number}{BIND}" for number in range(first, first + len(pieces)))
+    written = (f"(?:{bind}|CAST\\({bind} AS [^{BIND}'\"]+?\\)){re.escape(piece)}" for bind, piece in zip(binds, pieces, strict=True))
+    return f"\\({re.escape(text)}{''.join(written)}\\)"
+
+
+def _selected(rows: Rows, source: Source, reading: Reading, first: int) -> str:
+    """The operator's SELECT with the binds of the token's values in their places, from this number on."""
+    text, *pieces = source.text.split(TRUSTED)
+    if not len(pieces) == len(rows.trusted) == len(source.trusted):
+        fail("a source has another number of values than the policy")
+    for number, (each, condition, piece) in enumerate(zip(source.trusted, rows.trusted, pieces, strict=True), first):
+        form = next(iter(reading.forms(condition)))
+        if condition.field is not each.field or condition.op is not Operator.EQ or not form.startswith("c = "):
+            fail("a value of a source is not compared as such")
+        text += _VALUE.sub(f"{BIND}g{NUMBER}_{number}{BIND}", form.removeprefix("c = ")) + piece
+    return text
 
 
 def _names(body: exp.Select, sources: Collection[int]) -> Iterator[exp.Identifier]:
@@ -152,19 +177,21 @@ class _GuardReader:
         dataset, node = rows.dataset, from_.this if from_ is not None else exp.Null()
         self.plain = self.plain and dataset.relation == "table"
         if dataset.source is not None:
-            self.source(node, dataset.source, alias)
+            self.source(node, rows, dataset.source, alias)
             return
         alone = type(node) is exp.Table and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "db", "alias"))
         if not alone or (node.text("db"), node.name, node.alias) != (dataset.schema, dataset.table, alias):
             fail("a guard reads another table than its dataset's")
         self.reads[""].add((dataset.schema, dataset.table))
 
-    def source(self, node: exp.Expr, source: Source, alias: str) -> None:
+    def source(self, node: exp.Expr, rows: Rows, source: Source, alias: str) -> None:
         """The operator's SELECT, word for word; and that it reads the tables that the catalog says, whoever wrote that down."""
+        text, letters = _selected(rows, source, self.reading, self.binds), _letters(source, self.binds)
+        self.binds += len(source.trusted)
         bare = type(node) is exp.Subquery and all(value in (None, [], False) for name, value in node.args.items() if name not in ("this", "alias"))
-        if not bare or node.alias != alias or node.args["alias"].args.get("columns") or f"FROM ({source.text}) AS {alias}" not in self.text:
+        if not bare or node.alias != alias or node.args["alias"].args.get("columns") or not re.search(f"FROM {letters} AS {alias}", self.text):
             fail("a guard reads something else than its dataset's source")
-        if _written(node.this, self.reading) != _written(_parsed(source.text.replace(NUMBER, "1"), self.reading), self.reading):
+        if _written(node.this, self.reading) != _written(_parsed(text.replace(NUMBER, "1"), self.reading), self.reading):
             fail("a guard reads something else than its dataset's source")
         own = {f"__g1_{number}" for number in range(1, source.ctes + 1)}
         read: set[tuple[str, str]] = set()
