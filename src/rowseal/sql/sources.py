@@ -204,7 +204,7 @@ def _equal(left: str, theirs: Reflected, right: str, own: Reflected, dialect: st
 def _refused(refusal: Refused) -> SourceRefused:
     """A refusal in the operator's terms: what a bearer is told speaks of tokens and parameters."""
     about, _, verdict = refusal.code.partition("_")
-    if refusal.code == "parameter_unused":
+    if (about, verdict) == ("parameter", "unused"):
         return SourceRefused(_INSIDE)
     if about == "parameter":
         return SourceRefused("takes no parameters but `{{ trusted.name }}`, declared under `parameters:`", refusal.line, refusal.column)

@@ -73,7 +73,7 @@ def example(source: Source, dialect: Dialect) -> str:
     first, *rest = source.text.replace(NUMBER, "1").split(TRUSTED)
     written = first
     for each, piece in zip(source.trusted, rest, strict=True):
-        written += next(iter(spelling.conditions(typed(_EXAMPLE[each.field.type], each.field, dialect.name), "", lambda: "NULL"))).removeprefix(" = ") + piece
+        written += next(iter(spelling.conditions(typed(_EXAMPLE[each.field.type], each.field, dialect.name), "", lambda: "NULL"))).partition(" = ")[2] + piece
     return written
 
 
@@ -152,7 +152,7 @@ class _Writer:
 
     def value(self, condition: Condition) -> str:
         """The right side of an equality: the bind in its cast."""
-        return next(iter(self.spelling.conditions(condition, "", self.bind))).removeprefix(" = ")
+        return next(iter(self.spelling.conditions(condition, "", self.bind))).partition(" = ")[2]
 
     def bind(self) -> str:
         name = f"{BIND}g{NUMBER}_{self.binds}{BIND}"

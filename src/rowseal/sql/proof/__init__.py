@@ -144,9 +144,9 @@ def _selected(rows: Rows, source: Source, reading: Reading, first: int) -> str:
         fail("a source has another number of values than the policy")
     for number, (each, condition, piece) in enumerate(zip(source.trusted, rows.trusted, pieces, strict=True), first):
         form = next(iter(reading.forms(condition)))
-        if condition.field is not each.field or condition.op is not Operator.EQ or not form.startswith("c = "):
+        if condition.field is not each.field or condition.op is not Operator.EQ or not re.match("c[ A-Z]* = ", form):
             fail("a value of a source is not compared as such")
-        text += _VALUE.sub(f"{BIND}g{NUMBER}_{number}{BIND}", form.removeprefix("c = ")) + piece
+        text += _VALUE.sub(f"{BIND}g{NUMBER}_{number}{BIND}", form.partition(" = ")[2]) + piece
     return text
 
 
