@@ -152,7 +152,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.lists(st.dictionaries(_TEXTS, _JSON, max_size=4), min_size=20, max_size=40))
 def test_whatever_is_given_comes_out_alike(given: list[dict[str, Any]]) -> None:
     """Values, names and refusals, to the character and the digit; a hundred and more at random."""
@@ -299,6 +299,17 @@ def test_the_gateway_answers_its_tokens_over_http(tmp_path: Path) -> None:
     finally:
         front.gate.close()
     assert [answer.get("rows", answer.get("code")) for answer in answers] == [[[30]], [[700]], "filter_inapplicable"]
+
+
+def test_without_node_a_test_is_skipped_unless_it_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for demanded in ("all", "postgres, node"):
+        monkeypatch.setenv("ROWSEAL_REQUIRE", demanded)
+        with pytest.raises(pytest.fail.Exception, match="demands node"):
+            calls([])
+    monkeypatch.setenv("ROWSEAL_REQUIRE", "postgres")
+    with pytest.raises(pytest.skip.Exception, match=r"Node\.js 18 or newer"):
+        calls([])
 
 
 class TestPackage:

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from rowseal.catalog import Catalog, Dataset, Field, FieldType, Guard, Storage
 from rowseal.claims import KeyFacts
 from rowseal.errors import TokenRefused
-from rowseal.filters import Filter, Operator
+from rowseal.filters import Filter, FlatFilters, Operator
 from rowseal.grants import Grant, read_grant
+from rowseal.holder import read_holder
 from rowseal.keys import KeyRefused, TokenRules, read_public_keys, thumbprint
 from rowseal.signing import Signer, SigningRefused
 from rowseal.tokens import Verifier
@@ -362,6 +363,34 @@ class TestBothSigners:
             signer().generate_tokens(**in_python(over))
         assert "hunter2" not in str(refused.value)
         assert "AAAA" not in str(refused.value)
+
+
+_SCALARS: Final = st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=4) | st.dates() | st.datetimes() | st.decimals()
+_VALUES: Final = _SCALARS | st.lists(_SCALARS, max_size=3) | st.dictionaries(st.text(max_size=3), _SCALARS, max_size=2)
+_FILTERS: Final = st.fixed_dictionaries({"field": st.sampled_from(["a", "", "x" * 300])}, optional={"op": st.sampled_from([*Operator, "=="]), "value": _VALUES})
+_GROUPS: Final = st.lists(st.lists(_FILTERS, max_size=2) | _FILTERS, max_size=2) | _VALUES
+_ORIGINS: Final = st.none() | st.lists(st.sampled_from(["https://a.example", "https://a.example/", "null", "http://[::1]:3000", "https://b:443"]), max_size=2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    ids=st.just("*") | st.lists(st.sampled_from(["orders", "*", "", "x" * 257]) | st.integers(), max_size=2),
+    filters=st.dictionaries(st.sampled_from(["orders", "other", "*"]), _GROUPS, max_size=2),
+    parameters=st.none() | st.dictionaries(st.text(max_size=4), _VALUES, max_size=2),
+    subject=st.none() | st.text(max_size=3),
+    origins=_ORIGINS,
+)
+def test_what_is_signed_is_taken(ids: Any, filters: Any, parameters: Any, subject: Any, origins: Any) -> None:
+    """Nothing leaves the signer that the verifier, its grammar or the binding would refuse; and it refuses in one way."""
+    try:
+        token = signer().sign_data_access_token(data_set_ids=ids, secure_filters=filters, parameters=parameters, subject=subject, allowed_origins=origins)
+    except SigningRefused:
+        return
+    rules = TokenRules("vizzly", read_public_keys(public_pem("P-256"), facts=KeyFacts("P-256", "vizzly")), flat_filters=FlatFilters.REJECT)
+    verifier = Verifier([rules], token_bytes=100_000)
+    claims = verifier.verify(token, now=NOW)
+    assert read_grant(claims, rules).dataset_ids == (None if ids == "*" else set(ids))
+    assert read_holder(claims.content, rules).origins == (None if origins is None else set(origins))
 
 
 class TestWhatElseIsSigned:
