@@ -14,7 +14,9 @@ from rowseal.grants import DashboardGrant, Grant
 
 __all__ = ["Report", "facts", "iso", "show", "span", "withheld"]
 
-_SHOWN: Final = frozenset({"dataSetIds", "expires", "exp", "iat", "nbf", "accessType", "scope", "iss", "aud", "allowedOrigins", "cnf"})  # say nothing about anybody's rows
+_SHOWN: Final = frozenset(
+    {"dataSetIds", "expires", "exp", "iat", "nbf", "accessType", "scope", "iss", "aud", "allowedOrigins", "cnf"}
+)  # say nothing about anybody's rows
 _SHOWN_IN_FILTERS: Final = frozenset({"field", "op"})
 
 
