@@ -1,7 +1,7 @@
 # Everything a newcomer or a CI machine needs; each target sets up what it uses. `make` alone lists them.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper coverage hostile docs
+.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper coverage hostile atheris docs
 
 BIN := .venv/bin
 VENV := .venv/pyvenv.cfg
@@ -54,6 +54,9 @@ coverage: $(READY) ## branches of the security core that the fast tests do not t
 hostile: $(READY) ## look SECONDS seconds (default 60) for SQL that costs too much, in each dialect and form of the parser
 	$(BIN)/python -m tests.hostile $(SECONDS)
 	$(BIN)/python -m tests.hostile $(SECONDS) --pure
+
+atheris: $(READY) ## fuzz what reads tokens for SECONDS seconds (default 60), guided by the branches that it reaches; Linux on x86-64
+	$(BIN)/python -m tests.token_fuzz $(SECONDS)
 
 docs: $(READY) ## write the reference pages that come from the code
 	$(BIN)/python -m docs.generate
