@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import duckdb
 import psycopg
 import pymysql
 import pytest
@@ -22,7 +23,7 @@ import pytest
 import mariadb_server
 import servers
 from corpora import absent, case_file, case_module
-from databases import parameter
+from databases import DIALECTS, parameter
 from databases.mariadb import connect
 from databases.postgres import libpq
 from oracle import AFTER_SQL, Outcome, bag, outcome_of
@@ -77,7 +78,7 @@ def _entries() -> list[Any]:
     return [
         parameter(dialect, entry, dialect, id=f"{entry['id']} [{dialect}]")
         for entry in case_file("attacks.json")
-        for dialect in ("sqlite", "postgres", "mariadb")
+        for dialect in DIALECTS
         if NAMED.get(dialect, dialect) in entry["dialects"]
     ]
 
@@ -96,7 +97,9 @@ def attacked(request: pytest.FixtureRequest, fixture_module: ModuleType, tmp_pat
     def get(dialect: str) -> Range:
         if dialect not in made:
             folder = tmp_path_factory.mktemp(f"attacks-{dialect}")
-            made[dialect] = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb}[dialect](request, fixture_module, folder, dropped)
+            made[dialect] = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb, "duckdb": _duckdb}[dialect](
+                request, fixture_module, folder, dropped
+            )
         return made[dialect]
 
     yield get
@@ -178,6 +181,29 @@ def _mariadb(request: pytest.FixtureRequest, module: ModuleType, folder: Path, d
             each.run(statement)
 
     return Range(*(_gate(folder, variant, variants[variant].reader_url) for variant in ("full", "ref")), ask, prepare)
+
+
+def _duckdb(_request: pytest.FixtureRequest, module: ModuleType, folder: Path, dropped: list[Callable[[], None]]) -> Range:
+    for name, variant in (("full", "full"), ("ref", "ref"), ("raw", "ref")):  # a file is opened by a process in one way only
+        with closing(duckdb.connect(str(folder / f"{name}.duckdb"))) as connection:
+            for statement in module.statements("duckdb", variant):
+                connection.execute(statement)
+    raw = duckdb.connect(str(folder / "raw.duckdb"), read_only=True, config={"enable_external_access": False, "python_enable_replacements": False})
+    dropped.append(raw.close)
+
+    def ask(sql: str) -> list[tuple[Any, ...]] | None:
+        try:
+            return raw.execute(sql).fetchall()
+        except (duckdb.Error, ValueError):
+            return None
+
+    def prepare(statement: str) -> None:
+        raise AssertionError(f"no entry for DuckDB needs preparing: {statement}")
+
+    return Range(*(_gate(folder, variant, f"duckdb:///{folder / variant}.duckdb") for variant in ("full", "ref")), ask, prepare)
+
+
+_RANGES = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb, "duckdb": _duckdb}
 
 
 @pytest.mark.parametrize(("entry", "dialect"), _entries())

@@ -1,4 +1,4 @@
-"""The 22 queries of TPC-H, with its validation parameters: accepted, and right for one of three tenants, on both databases.
+"""The 22 queries of TPC-H, with its validation parameters: accepted, and right for one of three tenants, on three databases.
 
 Right means equal to what the database itself answers where that tenant's rows are all there are.
 """
@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 import pytest
 
@@ -70,10 +71,25 @@ def _postgres(folder: Path, database: servers.Database) -> Iterator[Stage]:
         each.drop()
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def _duckdb(folder: Path) -> Iterator[Stage]:
+    for name, found in (("all", rows()), ("everything", rows()), ("own", rows(TENANT))):  # a file is opened by a process in one way only
+        statements, content = create("duckdb", found)
+        with closing(duckdb.connect(str(folder / f"{name}.duckdb"))) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            for table, (columns, stored) in content.items():
+                unnested = ", ".join(["UNNEST(?)"] * len(stored[0]))
+                connection.execute(f"INSERT INTO {table} ({columns}) SELECT {unnested}", [list(column) for column in zip(*stored, strict=True)])
+    gate = Gate.from_yaml(configuration_file(folder, f"duckdb:///{folder / 'all.duckdb'}", CONFIGURATION))
+    with closing(gate), duckdb.connect(str(folder / "own.duckdb")) as own, duckdb.connect(str(folder / "everything.duckdb")) as everything:
+        yield Stage("duckdb", gate, lambda sql: own.execute(sql).fetchall(), lambda sql: everything.execute(sql).fetchall())
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres), "duckdb"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("tpch")
-    yield from _sqlite(folder) if request.param == "sqlite" else _postgres(folder, request.getfixturevalue("postgres"))
+    made = {"sqlite": _sqlite, "duckdb": _duckdb}.get(request.param)
+    yield from _postgres(folder, request.getfixturevalue("postgres")) if made is None else made(folder)
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -39,6 +39,7 @@ _THROUGH: Final = {"partsupp": ("part", {"ps_partkey": "p_partkey"}), "lineitem"
 _TYPES: Final = {
     "sqlite": {"i": "INTEGER", "n": "NUMERIC", "s": "TEXT", "d": "TEXT"},
     "postgres": {"i": "bigint", "n": "numeric(15,5)", "s": "text", "d": "date"},
+    "duckdb": {"i": "BIGINT", "n": "DOUBLE", "s": "VARCHAR", "d": "DATE"},
 }
 
 _REGIONS: Final = ("AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST")

@@ -33,7 +33,8 @@ CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 _OPENS: Final = frozenset({TokenType.SELECT, TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.COMMA})
 _ENDS: Final = frozenset({TokenType.FROM, TokenType.WHERE, TokenType.GROUP_BY, TokenType.ORDER_BY, TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.COMMA})
 _STRINGS: Final = frozenset({TokenType.STRING})
-_FIRST: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
+_SELECTS: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
+_FIRST: Final[Mapping[str, frozenset[TokenType]]] = {"duckdb": _SELECTS | {TokenType.FROM}}  # `FROM orders SELECT id`; the same nested is known to the parser
 _NEVER: Final = frozenset({TokenType.PIPE_GT, TokenType.HINT, TokenType.COLON_EQ})
 
 # Types as CAST may spell them; the parser knows more names, and takes some for another type than the database does.
@@ -104,7 +105,7 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     if all(token.token_type is TokenType.SEMICOLON for token in tokens):
         raise QueryRefused("sql_empty")
     # Anything else would be parsed as a raw command, and the parser's own log would hold the bearer's text.
-    if tokens[0].token_type not in _FIRST or not _NEVER.isdisjoint([token.token_type for token in tokens]):
+    if tokens[0].token_type not in _FIRST.get(dialect.name, _SELECTS) or not _NEVER.isdisjoint([token.token_type for token in tokens]):
         raise QueryRefused(
             "sql_not_one_select",
             hint=FIRST_WORDS.get(tokens[0].text.upper()),
