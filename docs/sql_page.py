@@ -30,8 +30,12 @@ from rowseal.sql.witness import attest
 __all__ = ["DATABASES", "GENERATED", "PARAMETERS", "examples", "refusal", "replacement", "sql_subset", "taken"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-DATABASES: Final = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
-_SPELLED: Final = {"sqlite": {"{schema}": "main", "{json}": "TEXT"}, "postgres": {"{schema}": "public", "{json}": "JSONB"}}
+DATABASES: Final = {"sqlite": "SQLite", "postgres": "PostgreSQL", "duckdb": "DuckDB"}
+_SPELLED: Final = {
+    "sqlite": {"{schema}": "main", "{json}": "TEXT"},
+    "postgres": {"{schema}": "public", "{json}": "JSONB"},
+    "duckdb": {"{schema}": "main", "{json}": "JSON"},
+}
 PARAMETERS: Final = {"skip": 0, "region": "North"}
 GENERATED: Final = "<!-- Written by docs/generate.py from {source}. Change that, then run `make docs`. -->\n"
 
@@ -96,7 +100,9 @@ def replacement(sql: str, database: str) -> tuple[str, str]:
 
 @cache
 def _bearer_of_all(database: str) -> tuple[Policy, DatasetLookup]:
-    schema, moment, day = ("main", Storage.TEXT_TIMESTAMP, Storage.TEXT_DATE) if database == "sqlite" else ("public", Storage.TIMESTAMP, Storage.DATE)
+    schema, moment, day = (
+        ("main", Storage.TEXT_TIMESTAMP, Storage.TEXT_DATE) if database == "sqlite" else (_SPELLED[database]["{schema}"], Storage.TIMESTAMP, Storage.DATE)
+    )
     stored = {FieldType.NUMBER: Storage.INTEGER, FieldType.STRING: Storage.TEXT, FieldType.DATE_TIME: moment, FieldType.DATE: day}
     datasets = {}
     for entry in yaml.safe_load((ROOT / "datasets.yaml").read_text(encoding="utf-8"))["datasets"]:

@@ -32,7 +32,7 @@ _COLLATIONS: Final = frozenset({"NOCASE", "BINARY", "RTRIM"})  # the three that 
 # Nothing that is wider than two digits say. INVARIANT: there is one way to read each text, or a long one that does not fit takes years.
 _FORMAT: Final = re.compile(r"([^%]|%%|%[-+ 0,]*([1-9][0-9]?)?(\.[0-9]{1,2})?[dsif])*+\Z")
 _ORDERED_WITHIN: Final = (exp.GroupConcat, exp.ArrayAgg)
-_TIMED: Final = (exp.Extract, exp.Interval, exp.TimestampTrunc, exp.DateAdd, exp.DateSub, exp.TimestampDiff)
+_TIMED: Final = (exp.Extract, exp.Interval, exp.DateDiff, exp.TimestampTrunc, exp.DateAdd, exp.DateSub, exp.TimestampDiff)
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 
 

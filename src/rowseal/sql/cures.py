@@ -15,7 +15,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from rowseal.sql.dialects import Dialect
 
-__all__ = ["BESIDE", "FIRST_WORDS", "NAMED", "ORDERED", "TYPES", "called", "cure", "is_construct", "part", "spoken", "syntax_cure"]
+__all__ = ["BESIDE", "NAMED", "ORDERED", "TYPES", "called", "cure", "first_word", "is_construct", "part", "spoken", "syntax_cure"]
 
 _RANKED: Final = (
     "number the rows in a sub-query: "
@@ -263,7 +263,7 @@ _PARTS: Final[Mapping[tuple[type[exp.Expr], str], tuple[str, str]]] = {
     (exp.Between, "symmetric"): ("BETWEEN SYMMETRIC", "put the smaller value first: `amount BETWEEN 1 AND 9`"),
 }
 # the first word of what is no SELECT -> hint
-FIRST_WORDS: Final[Mapping[str, str]] = {
+_FIRST_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("SHOW", "DESCRIBE", "DESC", "PRAGMA"), "the list of datasets says which tables and columns there are; a query reads them"),
     **dict.fromkeys(("EXPLAIN", "ANALYZE"), "send the SELECT alone, without the word before it"),
     "VALUES": "select from them: `SELECT v.column1 FROM (VALUES (1), (2)) AS v`",
@@ -320,9 +320,21 @@ def cure(node: exp.Expr, dialect: Dialect, names: Iterable[str] = ()) -> str | N
     own = _BY_DATABASE[dialect.name]
     for name in names:
         if hint := own.get(name) or _FUNCTIONS.get(name):
-            return hint
+            return _called_there(hint, dialect)
     found = _CONSTRUCTS_OF[dialect.name].get(type(node)) or _CONSTRUCTS.get(type(node))
-    return None if found is None else found[1]
+    return None if found is None else _called_there(found[1], dialect)
+
+
+def first_word(word: str, dialect: Dialect) -> str | None:
+    """The hint for SQL that begins with this word, or None."""
+    hint = _FIRST_WORDS.get(word.upper())
+    return None if hint is None else _called_there(hint, dialect)
+
+
+def _called_there(hint: str, dialect: Dialect) -> str:
+    """With the name that the first column of VALUES has in this database."""
+    word, first = dialect.values_columns
+    return hint.replace("column1", f"{word}{first}")
 
 
 def syntax_cure(sql: str, dialect: Dialect) -> str | None:

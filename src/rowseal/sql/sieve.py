@@ -20,7 +20,7 @@ from rowseal.catalog import Limits
 from rowseal.errors import QueryRefused
 from rowseal.sql.admitted import TIME_UNITS
 from rowseal.sql.bounds import refuse_length, refuse_nesting
-from rowseal.sql.cures import FIRST_WORDS, TYPES
+from rowseal.sql.cures import TYPES, first_word
 from rowseal.sql.dialects import Dialect
 
 __all__ = ["CONTROL", "words"]
@@ -108,7 +108,7 @@ def words(sql: str, dialect: Dialect, limits: Limits) -> list[Token]:
     if tokens[0].token_type not in _FIRST.get(dialect.name, _SELECTS) or not _NEVER.isdisjoint([token.token_type for token in tokens]):
         raise QueryRefused(
             "sql_not_one_select",
-            hint=FIRST_WORDS.get(tokens[0].text.upper()),
+            hint=first_word(tokens[0].text, dialect),
             line=tokens[0].line,
             column=1 + tokens[0].start - sql.rfind("\n", 0, tokens[0].start) - 1,
         )

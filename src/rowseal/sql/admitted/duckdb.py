@@ -15,7 +15,7 @@ __all__ = ["AGGREGATES", "CASTS", "FUNCTIONS", "NODES"]
 
 NODES: Final[Mapping[type[exp.Expr], Arguments]] = {
     **QUERY,
-    **EXPRESSIONS,
+    **{node: given for node, given in EXPRESSIONS.items() if not issubclass(node, (exp.JSONPath, exp.JSONPathPart))},
     exp.Lateral: args("this", "alias"),
     exp.Distinct: args("expressions", "on"),
     exp.Group: args("expressions", "rollup", "cube", "grouping_sets"),  # no ALL
@@ -68,7 +68,7 @@ FUNCTIONS: Final[Mapping[type[exp.Expr] | str, Arguments]] = {
     exp.Quarter: args("this"),
     exp.Month: args("this"),
     exp.Day: args("this"),
-    exp.DateDiff: args("this", "expression", "unit"),
+    exp.DateDiff: args("this", "expression", "unit", "date_part_boundary"),  # the last is how the parser notes that units are counted, not fractions
     exp.Pad: args("this", "expression", "fill_pattern", "is_left"),  # to a length that is written down: see checks
     exp.Grouping: args("expressions"),
 }
@@ -83,11 +83,9 @@ CASTS: Final = frozenset(
         exp.DType.FLOAT,
         exp.DType.DOUBLE,
         exp.DType.TEXT,
-        exp.DType.VARCHAR,
         exp.DType.BOOLEAN,
         exp.DType.DATE,
         exp.DType.TIME,
-        exp.DType.TIMESTAMP,
         exp.DType.TIMESTAMPNTZ,  # what the parser calls TIMESTAMP here
         exp.DType.TIMESTAMPTZ,
         exp.DType.INTERVAL,
