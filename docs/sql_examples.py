@@ -151,7 +151,10 @@ FUNCTIONS: Final = (
     ),
     (
         "Choices",
-        "coalesce(amount, 0) | nullif(amount, 0) | greatest(amount, 1) | least(amount, 1) | max(amount, 1) | min(amount, 1) | iif(amount > 1, 1, 0) | try(10 % order_id)",
+        """
+        coalesce(amount, 0) | nullif(amount, 0) | greatest(amount, 1) | least(amount, 1) | max(amount, 1) | min(amount, 1) |
+        iif(amount > 1, 1, 0) | try(10 % order_id)
+        """,
     ),
     (
         "Dates and times",
