@@ -1,13 +1,14 @@
 # Everything a newcomer or a CI machine needs; each target sets up what it uses. `make` alone lists them.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper coverage hostile atheris docs
+.PHONY: help demo serve check test servers bench fuzz sabotage mutate tamper revocations coverage hostile atheris docs
 
 BIN := .venv/bin
 VENV := .venv/pyvenv.cfg
 SHOW := .venv/.show
 READY := .venv/.ready
 N ?= 2000
+TRIALS ?= 100
 SECONDS ?= 60
 
 help: ## list the targets
@@ -46,6 +47,9 @@ mutate: $(READY) ## change every small part of M (default: the whole security co
 
 tamper: $(READY) ## change N secured queries (default 2000) in every way: the witness must refuse each
 	$(BIN)/python -m tests.tampering $(N)
+
+revocations: $(READY) ## TRIALS trials (default 100): two gateways on one store agree within the bound, whichever process is killed
+	$(BIN)/python -m tests.revocations $(TRIALS) $(OPTIONS)
 
 coverage: $(READY) ## branches of the security core that the fast tests do not take
 	$(BIN)/python -m coverage run -m pytest -m "not slow and not server"

@@ -452,6 +452,43 @@ def test_writers_take_turns_also_with_one_who_rewrites(file: RevocationFile, tmp
     assert [each.name for each in tmp_path.iterdir()] == ["revoked.jsonl"]
 
 
+def test_only_what_was_added_is_read_again_and_each_change_before_it_is_noticed(file: RevocationFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rowseal.revocation import file as module
+
+    lines: list[bytes] = []
+    monkeypatch.setattr(module, "from_line", lambda line: lines.append(line) or from_line(line))
+    path = tmp_path / "revoked.jsonl"
+    for name in ("anna", "ben"):
+        file.append(Revocation(Kind.SUBJECT, name, NOW, NOW))
+    reader = RevocationFile(path)
+    first = reader.read()
+    assert first is not None
+    lines.clear()
+    file.append(Revocation(Kind.SUBJECT, "carla", NOW, NOW))
+    file.append(Revocation(Kind.SUBJECT, "anna", NOW + 5, NOW))
+    lines.clear()
+    after = reader.read()
+    assert after is not None
+    assert len(lines) == 2
+    assert after.subjects == {"anna": NOW + 5, "ben": NOW, "carla": NOW}
+    assert first.subjects == {"anna": NOW, "ben": NOW}  # who holds it sees no change
+    # somebody takes one out by hand, and adds as much elsewhere
+    path.write_bytes(path.read_bytes().replace(b'"ben"', b'"dan"'))
+    changed = reader.read()
+    assert changed is not None
+    assert changed.subjects.keys() == {"anna", "carla", "dan"}
+    # an end that was whole without its line's end, and is cut off by whoever writes next
+    path.write_bytes(path.read_bytes() + to_line(Revocation(Kind.KEY, "shop", None, NOW)).encode())
+    whole = reader.read()
+    assert whole is not None
+    assert "shop" in whole.keys
+    path.write_bytes(path.read_bytes()[:-3])
+    torn = reader.read()
+    assert torn is not None
+    assert "shop" not in torn.keys
+    assert torn.subjects == changed.subjects
+
+
 def test_rewriting_keeps_who_may_read_it(file: RevocationFile, tmp_path: Path) -> None:
     path = tmp_path / "revoked.jsonl"
     path.chmod(0o644)
@@ -501,6 +538,8 @@ def test_a_table_keeps_what_is_written(database: StateDatabase, address: StateAd
     changed = database.read()
     assert changed is not None
     assert changed.subjects.keys() == {"anna", "ben"}
+    assert changed.everything == 12.25
+    assert changed.tokens == first.tokens
     database.create()  # what is there stays
     assert len(database.revocations()) == 4
 
@@ -854,3 +893,20 @@ def test_a_shared_table_serves_as_a_file_does(place: Kept) -> None:
     place.clock.now += 1
     place.revoke("all")
     assert code(lambda: gate.verify(token)) == "token_revoked"
+
+
+# --- two gateways ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", ["file", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_two_gateways_agree_whichever_process_is_killed(request: pytest.FixtureRequest, tmp_path: Path, kept: str) -> None:
+    """A trial of each kind, of one on a server; `make revocations` makes a hundred."""
+    import random
+
+    from revocations import KINDS, agreement
+
+    state = {"file": "revoked.jsonl"} if kept == "file" else {"database": request.getfixturevalue("postgres").another().owner_url}
+    with agreement(tmp_path, state) as gateways:
+        for number, kind in enumerate(KINDS if kept == "file" else KINDS[1:2]):
+            assert gateways.trial(number, kind, random.Random(number)).wrong == []

@@ -5,7 +5,7 @@ Only written by statements that are right whoever else writes: rows are added, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ class StateDatabase:
         self._engine = create_engine(url, pool_size=2, max_overflow=6, pool_timeout=_WAIT_SECONDS, pool_pre_ping=True, connect_args=_connect(url))
         if url.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _durable)
-        self._known: tuple[int, int] | None = None
+        self._known: tuple[int, int, Revoked] | None = None
         self._reads = 0
 
     # --- making it -----------------------------------------------------------------------------------------------------------------------
@@ -90,15 +90,21 @@ class StateDatabase:
         count, highest = func.count(), func.coalesce(func.max(self._revoked.c.id), 0)
         with self._begun("cannot be read") as connection:
             found = connection.execute(select(count, highest).select_from(self._revoked)).one()
-            known = (int(found[0]), int(found[1]))
             self._reads += 1
-            if known == self._known and self._reads % _READ_ALL_EVERY:
+            known = self._known if self._reads % _READ_ALL_EVERY else None
+            if known is not None and known[:2] == (int(found[0]), int(found[1])):
                 return None
-            # What was added since the count was taken is read here too, and once more the next time.
-            rows = connection.execute(select(self._revoked).order_by(self._revoked.c.id)).all()
-        revoked = Revoked.of(map(_revocation, rows))
-        self._known = known
+            rows = self._rows(connection, after=0 if known is None else known[1])
+            if known is not None and known[0] + len(rows) != int(found[0]):
+                known, rows = None, self._rows(connection, after=0)  # one was taken out, or came late under an earlier number
+        revoked = Revoked.of(map(_revocation, rows), None if known is None else known[2])
+        # Of what was read, not of what was counted before: a row that came in between is there already, and one that comes late is missed by the count.
+        held = len(rows) + (0 if known is None else known[0])
+        self._known = held, rows[-1].id if rows else 0 if known is None else known[1], revoked
         return revoked
+
+    def _rows(self, connection: Connection, *, after: int) -> Sequence[Any]:
+        return connection.execute(select(self._revoked).where(self._revoked.c.id > after).order_by(self._revoked.c.id)).all()
 
     def revocations(self) -> list[Revocation]:
         """Each revocation, in the order in which they were written. Raises StoreDamaged too."""

@@ -6,6 +6,7 @@ off. Anything else that is no revocation means that somebody or something else h
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,12 +40,21 @@ class _Seen(NamedTuple):
     changed: int
 
 
+class _Read(NamedTuple):
+    """The lines that were read, by their length and digest, and what they revoke."""
+
+    size: int
+    digest: bytes
+    revoked: Revoked
+
+
 class RevocationFile:
     """The file at a path. Safe to share between threads and processes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: _Seen | None = None
+        self._read: _Read | None = None
 
     def create(self) -> None:
         """Make it, with nothing revoked. Raises StoreUnavailable, also where it exists."""
@@ -62,7 +72,16 @@ class RevocationFile:
             if seen == self._seen:
                 return None
             content = file.read(_FILE_BYTES + 1)
-        revoked = Revoked.of(_parsed(content)[0])
+        before = self._read
+        # INVARIANT: only a beginning that is the same to the byte is not read again.
+        same = before is not None and before.digest == hashlib.sha256(memoryview(content)[: before.size]).digest()
+        known, start = (before.revoked, before.size) if before is not None and same else (None, 0)
+        found, whole = _parsed(content, start)
+        lines = content.rfind(b"\n", 0, whole) + 1
+        revoked = Revoked.of(found, known)
+        # An end that is whole but has no line's end is not kept: whoever appends may cut it off.
+        kept = revoked if lines == whole else Revoked.of(_parsed(content[:lines], start)[0], known)
+        self._read = _Read(lines, hashlib.sha256(memoryview(content)[:lines]).digest(), kept)
         # What was appended between the look at the file and its end is in `content` already; it will be read once more.
         self._seen = seen
         return revoked
@@ -75,7 +94,8 @@ class RevocationFile:
     def append(self, revocation: Revocation) -> None:
         with self._locked() as descriptor:
             content = _all_of(descriptor)
-            _, whole = _parsed(content)
+            # What stands before the last line is not judged here: where it is damaged every gate refuses everything anyway.
+            _, whole = _parsed(content, content.rfind(b"\n") + 1)
             end = b"" if content.endswith(b"\n") or whole < len(content) else b"\n"
             if whole < len(content):
                 os.ftruncate(descriptor, whole)
@@ -138,15 +158,16 @@ def _failing(what: str) -> Iterator[None]:
         raise StoreUnavailable(f"{what} ({(error.strerror or 'the system refuses').lower()}){cure}") from None
 
 
-def _parsed(content: bytes) -> tuple[list[Revocation], int]:
-    """The revocations, and how many bytes of the content hold them. Raises StoreDamaged."""
+def _parsed(content: bytes, start: int = 0) -> tuple[list[Revocation], int]:
+    """The revocations of the lines from `start` on, and how many bytes of the content hold them with what is before. Raises StoreDamaged."""
     if len(content) > _FILE_BYTES:
         raise StoreDamaged(f"is larger than {_FILE_BYTES} bytes; take out what has ended with `rowseal revoke prune`")
     if not content.startswith(_HEADER):
         raise StoreDamaged("does not begin as `rowseal revoke init` made it; put it back from a backup, or revoke everything in a new one")
-    *lines, tail = content[len(_HEADER) :].split(b"\n")
+    start = max(start, len(_HEADER))
+    *lines, tail = content[start:].split(b"\n")
     found = []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(lines, content.count(b"\n", 0, start) + 1):
         try:
             found.append(from_line(line))
         except RevocationMalformed as problem:

@@ -29,15 +29,18 @@ class Revoked:
     everything: float
 
     @classmethod
-    def of(cls, revocations: Iterable[Revocation]) -> Revoked:
-        """All of them together. INVARIANT: of two about the same the wider holds, so one more never opens anything."""
+    def of(cls, revocations: Iterable[Revocation], onto: Revoked | None = None) -> Revoked:
+        """All of them together, and what was revoked before. INVARIANT: of two about the same the wider holds, so one more never opens anything."""
         named: dict[Kind, dict[str, float]] = {kind: {} for kind in Kind}
+        if onto is not None:
+            named |= {Kind.SUBJECT: dict(onto.subjects), Kind.KEY: dict(onto.keys), Kind.DATASET: dict(onto.datasets), Kind.ALL: {"": onto.everything}}
         for each in revocations:
             befores = named[each.kind]
             befores[each.name] = max(befores.get(each.name, -inf), inf if each.before is None else each.before)
+        tokens, ids = frozenset(named[Kind.TOKEN]), frozenset(named[Kind.JTI])
         return cls(
-            tokens=frozenset(named[Kind.TOKEN]),
-            ids=frozenset(named[Kind.JTI]),
+            tokens=tokens if onto is None else onto.tokens | tokens,
+            ids=ids if onto is None else onto.ids | ids,
             subjects=named[Kind.SUBJECT],
             keys=named[Kind.KEY],
             datasets=named[Kind.DATASET],
