@@ -12,7 +12,7 @@ TRIALS ?= 100
 SECONDS ?= 60
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(SHOW) ## two tenants, one SQL text, five attacks; ends by itself
 	@$(BIN)/python -m sample_engine.demo
