@@ -30,6 +30,7 @@ _GROUPS: Final = {
     400: "not a query or request that rowseal accepts",
     404: "nothing to be had here",
     405: "not by this method",
+    409: "something else is there",
     413: "larger than this server accepts",
     429: "too much at once",
     502: "the database",

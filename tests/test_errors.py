@@ -12,11 +12,12 @@ from rowseal import errors
 
 SOURCE = Path(errors.__file__).parent
 CLASSES = {
-    401: {errors.TokenRefused},
+    401: {errors.TokenRefused, errors.AdminRefused},
     403: {errors.AccessRefused},
-    400: {errors.QueryRefused},
-    404: {errors.QueryRefused},
+    400: {errors.QueryRefused, errors.AdminRefused},
+    404: {errors.QueryRefused, errors.AdminRefused},
     405: {errors.QueryRefused},
+    409: {errors.AdminRefused},
     413: {errors.BudgetExceeded},
     429: {errors.BudgetExceeded},
     502: {errors.EngineFailed},

@@ -456,6 +456,7 @@ def test_a_record_holds_against_the_plain_key_beside_it(place: Place, clock: Clo
     assert gate.keys == (), "a record that cannot be read does not open what it narrowed"
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_looks_for_itself(place: Place) -> None:
     keys = place.folder / "keys"

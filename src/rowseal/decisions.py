@@ -17,7 +17,7 @@ from typing import Final
 from uuid import uuid4
 from weakref import WeakSet
 
-__all__ = ["ALLOWED", "Decision", "Trail", "emit", "follow", "trail"]
+__all__ = ["ALLOWED", "Decision", "KeyAct", "Trail", "emit", "follow", "trail"]
 
 ALLOWED: Final = "allowed"
 
@@ -45,6 +45,21 @@ class Decision:
     rows: int | None = None
     truncated: bool | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAct:
+    """What an operator did to a key, or tried to. `code` and `status` are as in a Decision; `key` is None where there is none of this name."""
+
+    request_id: str
+    act: str
+    code: str
+    status: int
+    key: str | None = None
+    thumbprint: str | None = None
+    datasets: tuple[str, ...] | None = None  # None: all that its directory may
+    project_id: str | None = None
+    state: str | None = None
 
 
 class Trail:
@@ -127,7 +142,7 @@ def current() -> Iterator[Trail]:
         yield begun
 
 
-def emit(decision: Decision) -> None:
+def emit(decision: Decision | KeyAct) -> None:
     """Write one decision as one line of JSON at level INFO."""
     if _log.isEnabledFor(logging.INFO):
-        _log.info(json.dumps({name: getattr(decision, name) for name in Decision.__slots__}, separators=(",", ":")))
+        _log.info(json.dumps({name: getattr(decision, name) for name in type(decision).__slots__}, separators=(",", ":")))

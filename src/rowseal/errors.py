@@ -10,6 +10,7 @@
        ├─ EngineFailed     502  the database failed; its words stay in the log
        ├─ TimedOut         504
        ├─ Cancelled        499  nobody waits for the answer any more; only the audit sees it
+       ├─ AdminRefused     400, 401, 404, 409  an operator's act on the keys is not done
        ├─ Unsecured        500  the application asked its sealed engine what nobody secured, so nothing ran
        └─ OurBug           500  a promise of ours did not hold, so nothing ran
 
@@ -27,6 +28,7 @@ from typing import Final
 __all__ = [
     "CODES",
     "AccessRefused",
+    "AdminRefused",
     "BudgetExceeded",
     "Cancelled",
     "Code",
@@ -156,6 +158,10 @@ CODES: Final[dict[str, Code]] = {
     "parameter_missing": Code(400, "the SQL names a parameter for which there is no value", "send it in `params`"),
     "parameter_unused": Code(400, "a parameter was sent that the SQL does not name", "remove it, or name it in the SQL"),
     "parameter_refused": Code(400, "a parameter's value has a type that cannot be bound", "send a string, a number, a boolean or null"),
+    "admin_refused": Code(401, "this is for operators, and the secret is not theirs", "send the admin secret as `Authorization: Bearer <secret>`"),
+    "key_refused": Code(400, "this is no key that may be added", "send a public key of a kind in docs/how-to/keys.md, with the scope that it shall have"),
+    "key_missing": Code(404, "there is no such key", "GET /v1/keys, which lists them"),
+    "key_taken": Code(409, "the name or the key is taken", "add a new key under a new name"),
     "path_unknown": Code(404, "there is nothing at this path", "GET /openapi.json, which lists the paths"),
     "method_refused": Code(405, "this path does not take this method", "use the method that the `Allow` header names"),
     "path_closed": Code(404, "this path is not open", "ask the operator to open it by name"),
@@ -241,6 +247,10 @@ class EngineFailed(Refused):
 
 class TimedOut(Refused):
     """The query ran out of time (504)."""
+
+
+class AdminRefused(Refused):
+    """What an operator asked of the keys is not done (400, 401, 404, 409)."""
 
 
 class Unsecured(Refused):

@@ -21,6 +21,7 @@ from seeds.refused_tokens import TOKENS
 
 REFUSALS = (*TOKENS, *ACCESS, *QUERIES)
 NOBODY_MEETS = {
+    **dict.fromkeys(("admin_refused", "key_refused", "key_missing", "key_taken"), "whoever bears a token; operators do: tests/test_key_upload.py"),
     "keys_unavailable": "whoever publishes the keys is down: tests/test_key_sources.py",
     "our_bug": "a promise of rowseal's own did not hold",
     "query_cancelled": "whoever asked has gone, and reads no answer",

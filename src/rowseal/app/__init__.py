@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rowseal import decisions
+from rowseal.app.admin import SECRET_BYTES, create_admin
 from rowseal.app.openapi import DATASETS, EXPLAIN, HEALTH, OPENAPI, QUERY, READY, document
 from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate, VisibleDataset
@@ -32,7 +33,7 @@ from rowseal.http.middleware import GateMiddleware
 from rowseal.http.rewrite import Ask, Rewrite
 from rowseal.http.transport import problem
 
-__all__ = ["create_app"]
+__all__ = ["SECRET_BYTES", "create_admin", "create_app"]
 
 _BODY: Final = Rewrite(path=QUERY)
 _PROBE_SECONDS: Final = 2.0

@@ -23,7 +23,9 @@ READY: Final = "/readyz"
 OPENAPI: Final = "/openapi.json"
 
 # Codes that no request to these paths can be answered with: of other modes, of other servers, and the one that nobody reads.
-_ELSEWHERE: Final = frozenset({"path_closed", "path_unknown", "method_refused", "value_not_carried", "statement_unsecured", "query_cancelled"})
+_ELSEWHERE: Final = frozenset(
+    {"admin_refused", "key_refused", "path_closed", "path_unknown", "method_refused", "value_not_carried", "statement_unsecured", "query_cancelled"}
+)
 _CLOSED_DATASET: Final = frozenset({"dataset_unknown", "dataset_revoked", "filter_required", "filter_inapplicable", "guard_unmet", "claim_required"})
 _STATUS: Final = {
     400: "Not a request or query that is accepted",

@@ -16,6 +16,7 @@ from rowseal.cli.demo import demo
 from rowseal.cli.export_rls import export_rls
 from rowseal.cli.init import init
 from rowseal.cli.inspect import inspect
+from rowseal.cli.keys import activate_key, add_key, list_keys, retire_key, upload_key
 from rowseal.cli.lint import lint
 from rowseal.cli.postgres_role import postgres_role
 from rowseal.cli.revoke import end_all, end_dataset, end_jti, end_key, end_subject, end_token, list_revoked, make_store, prune
@@ -89,6 +90,16 @@ _WITHIN: Final = (
     "Every gateway of the same `state:` refuses them within its `poll`, also those that it has accepted before. docs/how-to/revoke.md says which to use."
 )
 
+_KEY: Final = _option("name", about="the key's name, which is the beginning of its file's name", metavar="NAME")
+_NAMED: Final = _option("--name", about="its name there (default: the file's)", metavar="NAME")
+_DIRECTORY: Final = _option("--directory", about="the id of the entry of `keys:` with `directory:`, where there are several", metavar="ID")
+_SCOPED: Final = (
+    _option("--datasets", about="the datasets that its tokens may grant, joined by commas (default: all that the directory may)", metavar="IDS"),
+    _option("--project-id", about="the project that its tokens must be of", metavar="ID"),
+    _option("--not-before", about="its tokens are refused before this moment", metavar="ISO"),
+    _option("--retire-at", about="its tokens are refused from this moment on", metavar="ISO"),
+)
+
 COMMANDS: Final = (
     Command(
         "demo",
@@ -111,6 +122,62 @@ COMMANDS: Final = (
             _JSON,
         ),
         alias="create-key-pair",
+    ),
+    Command(
+        "keys add",
+        add_key,
+        "Put a public key into the directory that a configuration names.",
+        "Checked first, and written so that a crash leaves nothing half. Without a `directory:` in the file it prints the entry to write there.",
+        "rowseal keys add vizzly-public.pem --name shop-2027 --retire-at 2028-01-31T00:00:00Z",
+        (
+            _option("file", about="PEM or a JWK, or `-` for standard input", metavar="FILE"),
+            _CONFIG,
+            _NAMED,
+            _DIRECTORY,
+            *_SCOPED,
+            _option("--pending", about="let no token in before `keys activate`", action="store_true"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "keys activate",
+        activate_key,
+        "Let the tokens of a key in that was added pending.",
+        "Compare its thumbprint with that of whoever made it first, over another way than it came.",
+        "rowseal keys activate shop-2027",
+        (_KEY, _CONFIG, _DIRECTORY, _JSON),
+    ),
+    Command(
+        "keys list",
+        list_keys,
+        "List the keys of a configuration, with their states, times and datasets.",
+        "Asks no database and fetches nothing. Ends with exit status 1 if a file of a directory gives no key.",
+        "rowseal keys list",
+        (_CONFIG, _JSON),
+    ),
+    Command(
+        "keys retire",
+        retire_key,
+        "Refuse the tokens of a key of a directory from a moment on.",
+        "A time to retire may come nearer and never moves away. Its file stays, so that nobody adds the key again.",
+        "rowseal keys retire shop-2026 --at 2027-01-31T00:00:00Z",
+        (_KEY, _option("--at", about="the moment, as `2027-01-31T00:00:00Z` (default: now)", metavar="ISO"), _CONFIG, _DIRECTORY, _JSON),
+    ),
+    Command(
+        "keys upload",
+        upload_key,
+        "Send a public key to the admin listener of a server, where it waits to be activated.",
+        "The secret comes from ROWSEAL_ADMIN_SECRET or a file, and goes over https, or to this machine.",
+        "rowseal keys upload vizzly-public.pem --name shop-2027 --to http://127.0.0.1:8001",
+        (
+            _option("file", about="PEM or a JWK, or `-` for standard input", metavar="FILE"),
+            _option("--to", about="the address of the admin listener", metavar="URL", required=True),
+            _NAMED,
+            *_SCOPED,
+            _option("--activate", about="do the second act too", action="store_true"),
+            _option("--secret-file", about="the file with the admin secret (default: ROWSEAL_ADMIN_SECRET in the environment)", metavar="FILE"),
+            _JSON,
+        ),
     ),
     Command(
         "keys thumbprint",
@@ -342,6 +409,12 @@ COMMANDS: Final = (
             _option("--host", about="the address to listen on (default: 127.0.0.1, which nobody else reaches)", metavar="ADDRESS", default="127.0.0.1"),
             _option("--port", about="the port, 0 for any that is free (default: 8000)", metavar="PORT", type=int, default=8000),
             _option("--reload", about="load the configuration again when it or a key file changes", action="store_true"),
+            _option(
+                "--admin-port", about="also listen for operators, who add and retire keys and read /metrics (default: nobody does)", metavar="PORT", type=int
+            ),
+            _option("--admin-host", about="the address for operators (default: 127.0.0.1)", metavar="ADDRESS", default="127.0.0.1"),
+            _option("--admin-secret-file", about="the file with their secret (default: ROWSEAL_ADMIN_SECRET in the environment)", metavar="FILE"),
+            _option("--admin-directory", about="the id of the entry of `keys:` whose directory they write to, where there are several", metavar="ID"),
             _option("--development", about="take tokens of keys with `development: true` on other addresses than this machine's own", action="store_true"),
             _option(
                 "--public-url",

@@ -11,11 +11,12 @@ import socket
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from rowseal.cli.keys import admin_secret
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import files
 from rowseal.errors import Misconfigured
@@ -36,7 +37,11 @@ def serve(options: Options, terminal: Terminal) -> int:
     except ImportError:
         raise Failed("`rowseal serve` needs uvicorn: install it with `pip install 'rowseal[serve]'`") from None
     path = Path(options.config)
-    with _listening(options.host, options.port) as listener, _json_logs(terminal.out, terminal.err):
+    secret = None if options.admin_port is None else admin_secret(options.admin_secret_file, terminal)
+    with ExitStack() as open_until_the_end:
+        listener = open_until_the_end.enter_context(_listening(options.host, options.port))
+        admin = None if secret is None else open_until_the_end.enter_context(_listening(options.admin_host, options.admin_port, "--admin-port"))
+        open_until_the_end.enter_context(_json_logs(terminal.out, terminal.err))
         host, port = listener.getsockname()[:2]
         development = options.development or ipaddress.ip_address(host).is_loopback
         loaded = seen(path)  # before it is loaded: what changes meanwhile is loaded again
@@ -50,13 +55,25 @@ def serve(options: Options, terminal: Terminal) -> int:
                 listener,
                 development=development,
                 public_urls=_public_urls(options, address),
+                admin=None if admin is None or secret is None else (_admin(gate, secret, options.admin_directory), admin),
                 reloader=reloader,
-                started=lambda: _announce(gate, path, address, terminal, watch=options.reload),
+                started=lambda: _announce(gate, path, address, terminal, watch=options.reload, admin=admin),
             )
         finally:
             gate.close()
     terminal.note("rowseal has ended")
     return OK
+
+
+def _admin(gate: Gate, secret: str, directory: str | None) -> Any:
+    from rowseal.app import create_admin  # noqa: PLC0415 -- beside uvicorn
+
+    try:
+        return create_admin(gate, secret=secret, directory=directory)
+    except ValueError as error:
+        raise Failed(str(error)) from None
+    except LookupError:
+        raise Failed("`--admin-port` needs a directory to put keys into: one entry of `keys:` with `directory:`, named by `--admin-directory`") from None
 
 
 def _public_urls(options: Options, address: str) -> tuple[str, ...]:
@@ -67,10 +84,10 @@ def _public_urls(options: Options, address: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int, option: str = "--port") -> Iterator[socket.socket]:
     """The socket, bound before anything else is done: a port that is taken is found at once. Raises Failed."""
     if not 0 <= port <= 65_535:
-        raise Failed(f"`--port {port}` is no port: write a number from 0 to 65535")
+        raise Failed(f"`{option} {port}` is no port: write a number from 0 to 65535")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
@@ -83,7 +100,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.listen(_BACKLOG)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise Failed(f"port {port} of `{host}` is in use: end what listens there, or choose another with `--port`") from None
+                raise Failed(f"port {port} of `{host}` is in use: end what listens there, or choose another with `{option}`") from None
             raise Failed(f"cannot listen on port {port} of `{host}`: {(error.strerror or 'the system refuses').lower()}") from None
         yield listener
 
@@ -101,8 +118,10 @@ def _development_keys(gate: Gate) -> str:
     return ", ".join(f"`{key.facts.id}`" for key in gate.keys if key.facts.development)
 
 
-def _announce(gate: Gate, path: Path, address: str, terminal: Terminal, *, watch: bool) -> None:
+def _announce(gate: Gate, path: Path, address: str, terminal: Terminal, *, watch: bool, admin: socket.socket | None) -> None:
     terminal.note(f"rowseal serves {path} on {address}")
+    if admin is not None:
+        terminal.note(f"  admin    keys of operators on port {admin.getsockname()[1]} of {admin.getsockname()[0]}, and /metrics")
     for key in gate.keys:
         notes = "".join(f", {each}" for each, holds in (("development", key.facts.development), ("explain", key.facts.explain)) if holds)
         terminal.note(f"  key      {key.facts.id}  {key.algorithm}{notes}")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -24,8 +25,12 @@ _OTHER_HEADERS_BYTES = 65_536
 _SWITCH_SECONDS = 0.001
 
 
-def run(gate: Gate, listener: socket.socket, *, development: bool, public_urls: Sequence[str], reloader: Reloader, started: Callable[[], None]) -> None:
-    """Answer on the socket until SIGINT or SIGTERM, then end what runs: within its own deadline, or a second signal's."""
+def run(gate: Gate, listener: socket.socket, *, development: bool, public_urls: Sequence[str], reloader: Reloader, started: Callable[[], None],
+        admin: tuple[Any, socket.socket] | None = None) -> None:  # fmt: skip
+    """Answer on the socket until SIGINT or SIGTERM, then end what runs: within its own deadline, or a second signal's.
+
+    `admin` is a second app with a socket of its own, which ends with the first.
+    """
     config = uvicorn.Config(
         create_app(gate, development=development, public_urls=public_urls),
         log_config=None,
@@ -44,12 +49,32 @@ def run(gate: Gate, listener: socket.socket, *, development: bool, public_urls: 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        _Server(config, reloader, started).run(sockets=[listener])
+        with _beside(admin):
+            _Server(config, reloader, started).run(sockets=[listener])
     finally:
         sys.setswitchinterval(interval)
         gc.unfreeze()
         reloader.end()
         reloader.join()
+
+
+@contextmanager
+def _beside(admin: tuple[Any, socket.socket] | None) -> Iterator[None]:
+    """The admin app in a thread and an event loop of its own: whatever it waits for, no query waits."""
+    if admin is None:
+        yield
+        return
+    app, listener = admin
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, lifespan="off", ws="none", server_header=False, proxy_headers=False, timeout_graceful_shutdown=_GRACE_SECONDS)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="rowseal-admin", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(2 * _GRACE_SECONDS)
 
 
 class _Server(uvicorn.Server):

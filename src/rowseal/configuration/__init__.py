@@ -34,7 +34,7 @@ from rowseal.keys import PublicKey, Source, TokenRules
 from rowseal.mapping import ClaimMapping
 from rowseal.revocation import StateAddress
 
-__all__ = ["Configuration", "files", "load", "load_state"]
+__all__ = ["Configuration", "Keyed", "files", "load", "load_keys", "load_state"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,32 @@ def load(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config
     check_attributes(document, catalogs, findings)
     findings.stop()
     return Configuration(MappingProxyType(catalogs), limits, token_rules, path, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """What datasets.yaml says of keys: the rules, and the ids of the datasets that a key's scope may name."""
+
+    rules: tuple[TokenRules, ...]
+    datasets: frozenset[str]
+
+    @property
+    def directories(self) -> tuple[Source, ...]:
+        """The folders of keys."""
+        return tuple(source for rules in self.rules for source in rules.sources if source.kind == "directory")
+
+
+def load_keys(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Keyed:
+    """What datasets.yaml says of keys. No database is asked, and no file of a directory is judged: to retire a key must always work.
+
+    Raises Misconfigured.
+    """
+    path = Path(path)
+    findings = Findings(str(path))
+    document = _document(path, findings, environ)
+    rules = _token_rules(document, path.resolve().parent, environ, findings, look=False)
+    findings.stop()
+    return Keyed(rules, frozenset(entry.id for entry in document.datasets))
 
 
 def load_state(path: str | Path, *, made: bool = True, environ: Mapping[str, str] = os.environ) -> tuple[Document, StateAddress]:
@@ -152,7 +178,7 @@ def _elsewhere(error: Exception) -> str:
     return "; go to its folder or name its path, or make one with `rowseal init`" if isinstance(error, FileNotFoundError) else ""
 
 
-def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], findings: Findings) -> tuple[TokenRules, ...]:
+def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], findings: Findings, *, look: bool = True) -> tuple[TokenRules, ...]:
     rules: list[TokenRules] = []
     ids: set[str] = set()
     thumbprints: set[str] = set()
@@ -175,7 +201,7 @@ def _token_rules(document: Document, folder: Path, environ: Mapping[str, str], f
                 findings.add((*at, "issuer"), "contradicts the `issuer:` of its profile; remove one of the two")
             if key.not_before is not None and key.retire_at is not None and key.not_before >= key.retire_at:
                 findings.add((*at, "retire_at"), "is not later than `not_before:`, so no token of this key would ever be taken")
-            found = key_entry(key, entry.profile, folder, at, findings, environ=environ)
+            found = key_entry(key, entry.profile, folder, at, findings, environ=environ, look=look)
             read_keys = [each for each in found if isinstance(each, PublicKey)]
             if any(each.thumbprint in thumbprints for each in read_keys):
                 findings.add(at, "holds a key that stands above already, and its rules would be anyone's guess; keep one")

@@ -26,9 +26,9 @@ _LONGEST_FETCH: Final = 60.0
 
 
 def key_entry(
-    entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings, *, environ: Mapping[str, str]
+    entry: KeyEntry, profile: str, folder: Path, at: yaml_text.Path, findings: Findings, *, environ: Mapping[str, str], look: bool = True
 ) -> tuple[PublicKey | Source, ...]:
-    """What the entry holds; what is wrong with it is noted. Relative paths begin at `folder`."""
+    """What the entry holds; what is wrong with it is noted. Relative paths begin at `folder`. `look`: whether the files of a directory are judged."""
     sources = [name for name in (*_SOURCES, *_SECRETS) if getattr(entry, name) is not None]
     if len(sources) != 1:
         either = f"{', '.join(f'`{name}:`' for name in _SOURCES[:-1])} and `{_SOURCES[-1]}:`"
@@ -49,7 +49,8 @@ def key_entry(
     if entry.refresh is not None and kind != "jwks_url":
         findings.add((*at, "refresh"), "is for `jwks_url:` alone")
     if kind == "directory":
-        return _directory(Source(kind, str(folder / (entry.directory or "")), facts, entry.algorithm, not_before, retire_at), inside, findings)
+        source = Source(kind, str(folder / (entry.directory or "")), facts, entry.algorithm, not_before, retire_at)
+        return _directory(source, inside, findings) if look else (source,)
     if kind == "jwks_url":
         return _key_set(entry, Source(kind, entry.jwks_url or "", facts, entry.algorithm, not_before, retire_at), at, findings)
     text: str = getattr(entry, kind)

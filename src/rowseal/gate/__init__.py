@@ -29,6 +29,7 @@ from rowseal.gate.state import State
 from rowseal.gate.workers import threads
 from rowseal.holder import Presented, require
 from rowseal.keys import PublicKey
+from rowseal.keys.store import Store
 
 __all__ = ["Access", "Gate", "KeyUse", "VisibleDataset"]
 
@@ -197,9 +198,19 @@ class Gate:
             await anyio.sleep(_ASK_AGAIN_SECONDS)
         return self._state.keys.ring.epoch != before
 
-    def refresh_keys(self) -> None:
-        """Look now for keys that came or went, in every directory and at every URL. Blocks; call it in a thread."""
-        self._state.keys.refresh()
+    def refresh_keys(self, *, fetch: bool = True) -> None:
+        """Look now for keys that came or went, in every directory and, with `fetch`, at every URL. Blocks; call it in a thread."""
+        self._state.keys.refresh(fetch=fetch)
+
+    def key_store(self, entry: str | None = None) -> Store:
+        """The directory of keys of this entry of `keys:`; None means the only one there is. Raises LookupError where there is none."""
+        keys, found = self._state.keys, [each.source for each in self._state.keys.watched if each.source.kind == "directory"]
+        found = [each for each in found if entry in {None, each.facts.id}]
+        if len(found) != 1:
+            raise LookupError("there is no one entry of `keys:` with `directory:` that could be meant")
+        mine = f"{found[0].facts.id}/"
+        elsewhere = {key.thumbprint: key.facts.id for key in keys.ring.verifier.keys if not key.facts.id.startswith(mine) or key.source != "directory"}
+        return Store(found[0], frozenset(dataset for catalog in self.catalogs.values() for dataset in catalog.datasets), elsewhere)
 
     def key_condition(self) -> str:
         """Whether the keys are `fresh`; `stale`, where some could not be fetched the last time; or `unavailable`, where good tokens may be refused."""

@@ -19,13 +19,17 @@ class Proofs:
 
 @dataclass(frozen=True, slots=True)
 class KeyReport:
-    """One key. Moments are in seconds since the epoch; `tokens` counts those that it proved, each once while it is remembered."""
+    """One key. Moments are in seconds since the epoch; `tokens` counts those that it proved, each once while it is remembered.
+
+    `since` is when it was added, as far as that is known, or began to hold.
+    """
 
     id: str
     algorithm: str
     thumbprint: str
     source: str
     development: bool
+    since: float | None
     not_before: float | None
     retire_at: float | None
     confirmed_until: float | None
@@ -37,4 +41,5 @@ def report(key: PublicKey, proofs: Proofs | None) -> KeyReport:
     """The key with what is known of its proofs."""
     times = [None if abs(moment) == float("inf") else moment for moment in (key.not_before, key.retire_at, key.confirmed_until)]
     last, tokens = (None, 0) if proofs is None else (proofs.last, proofs.tokens)
-    return KeyReport(key.facts.id, key.algorithm, key.thumbprint, key.source, key.facts.development, times[0], times[1], times[2], last, tokens)
+    since = times[0] if key.added_at is None else key.added_at
+    return KeyReport(key.facts.id, key.algorithm, key.thumbprint, key.source, key.facts.development, since, times[0], times[1], times[2], last, tokens)

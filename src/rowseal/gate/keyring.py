@@ -82,10 +82,11 @@ class Keys:
         for wake in self._wakes.values():
             wake.set()
 
-    def refresh(self) -> None:
-        """Look at every source now. Blocks."""
+    def refresh(self, *, fetch: bool = True) -> None:
+        """Look at every directory now, and with `fetch` at every URL. Blocks."""
         for each in self.watched:
-            self._look(each, force=True)
+            if fetch or not isinstance(each, KeySet):
+                self._look(each, force=True)
 
     def awaited(self, refusal: TokenRefused) -> bool:
         """Whether a key that would prove the refused token may be on its way. If nobody has asked for it lately, it is asked for now."""

@@ -47,13 +47,12 @@ class Unlisted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One key of a directory. `key.facts.id` is the source's id, a slash and `name`; `added_at` is in seconds since the epoch."""
+    """One key of a directory. `key.facts.id` is the source's id, a slash and `name`."""
 
     name: str
     key: PublicKey
     state: str = ACTIVE
     project_id: str | None = None
-    added_at: float | None = None
 
 
 def key_name(text: str) -> str:
@@ -171,8 +170,9 @@ def read_record(document: Mapping[str, Json], name: str, source: Source) -> Kept
         facts=replace(key.facts, datasets=allowed if datasets is None else datasets),
         not_before=source.not_before if not_before is None else max(source.not_before, not_before),
         retire_at=source.retire_at if retire_at is None else min(source.retire_at, retire_at),
+        added_at=_moment(document, "added_at"),
     )
-    return Kept(name, key, str(state), project_id, _moment(document, "added_at"))
+    return Kept(name, key, str(state), project_id)
 
 
 def _datasets(value: Json) -> frozenset[str] | None:
@@ -223,7 +223,7 @@ def write(folder: Path, kept: Kept, *, datasets: Sequence[str] | None) -> None:
         document["datasets"] = sorted(datasets)
     if kept.project_id is not None:
         document["project_id"] = kept.project_id
-    for member, moment in (("not_before", key.not_before), ("retire_at", key.retire_at), ("added_at", kept.added_at)):
+    for member, moment in (("not_before", key.not_before), ("retire_at", key.retire_at), ("added_at", key.added_at)):
         if moment is not None and abs(moment) != float("inf"):
             document[member] = moment_text(moment)
     content = f"{json.dumps(document, indent=2)}\n".encode()

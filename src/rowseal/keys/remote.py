@@ -53,14 +53,14 @@ def check_url(url: str, *, development: bool) -> str:
         return url
     if parts.scheme != "http":
         raise KeyRefused("keys are fetched by https alone")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise KeyRefused("whoever is between could put keys of their own into an answer by http: write https")
     if not development:
         raise KeyRefused("keys are fetched by http from this machine for development alone: write https, or `development: true` at the key")
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

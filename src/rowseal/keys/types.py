@@ -31,7 +31,7 @@ class PublicKey:
 
     `thumbprint` is RFC 7638 SHA-256 in base64url (of a secret, a name that means nothing elsewhere); `kid` the key set's own name for the
     key, if any; `source` the key of datasets.yaml that brought it. From `not_before` until just before `retire_at` its tokens are taken,
-    and not from `confirmed_until` on, unless whoever publishes it has confirmed it anew by then.
+    and not from `confirmed_until` on, unless whoever publishes it has confirmed it anew by then. `added_at` is known of some keys.
     """
 
     facts: KeyFacts
@@ -43,6 +43,7 @@ class PublicKey:
     not_before: float = -math.inf
     retire_at: float = math.inf
     confirmed_until: float = math.inf
+    added_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
