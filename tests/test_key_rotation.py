@@ -93,7 +93,7 @@ def test_a_stranger_cannot_tell_one_key_from_another_or_from_none(place: Place, 
         answer = ask(app, headers=[("Authorization", f"Bearer {token}")], body=b"{}")
         content = json.loads(answer.body)
         content.pop("request_id")
-        headers = {name: value for name, value in answer.headers.items() if name not in {"x-request-id", "content-length"}}
+        headers = [(name, value) for name, value in answer.headers if name != "x-request-id"]
         answers.add((answer.status, str(content), str(headers)))
     assert len(answers) == 1
     assert next(iter(answers))[0] == 401

@@ -33,7 +33,7 @@ _BACKLOG: Final = 2048
 def serve(options: Options, terminal: Terminal) -> int:
     """`serve`: load the configuration, listen, and answer until a signal ends it. Raises Failed, Misconfigured."""
     try:
-        from rowseal.cli.server import run  # noqa: PLC0415 -- uvicorn is an extra
+        from rowseal.cli.server import admin_app, run  # noqa: PLC0415 -- uvicorn is an extra
     except ImportError:
         raise Failed("`rowseal serve` needs uvicorn: install it with `pip install 'rowseal[serve]'`") from None
     path = Path(options.config)
@@ -55,7 +55,7 @@ def serve(options: Options, terminal: Terminal) -> int:
                 listener,
                 development=development,
                 public_urls=_public_urls(options, address),
-                admin=None if admin is None or secret is None else (_admin(gate, secret, options.admin_directory), admin),
+                admin=None if admin is None or secret is None else (admin_app(gate, secret, options.admin_directory), admin),
                 reloader=reloader,
                 started=lambda: _announce(gate, path, address, terminal, watch=options.reload, admin=admin),
             )
@@ -63,17 +63,6 @@ def serve(options: Options, terminal: Terminal) -> int:
             gate.close()
     terminal.note("rowseal has ended")
     return OK
-
-
-def _admin(gate: Gate, secret: str, directory: str | None) -> Any:
-    from rowseal.app import create_admin  # noqa: PLC0415 -- beside uvicorn
-
-    try:
-        return create_admin(gate, secret=secret, directory=directory)
-    except ValueError as error:
-        raise Failed(str(error)) from None
-    except LookupError:
-        raise Failed("`--admin-port` needs a directory to put keys into: one entry of `keys:` with `directory:`, named by `--admin-directory`") from None
 
 
 def _public_urls(options: Options, address: str) -> tuple[str, ...]:

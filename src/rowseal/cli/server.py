@@ -14,11 +14,12 @@ from typing import Any
 
 import uvicorn
 
-from rowseal.app import create_app
+from rowseal.app import create_admin, create_app
 from rowseal.cli.serve import Reloader
+from rowseal.cli.terminal import Failed
 from rowseal.gate import Gate
 
-__all__ = ["run"]
+__all__ = ["admin_app", "run"]
 
 _GRACE_SECONDS = 5
 _OTHER_HEADERS_BYTES = 65_536
@@ -56,6 +57,16 @@ def run(gate: Gate, listener: socket.socket, *, development: bool, public_urls: 
         gc.unfreeze()
         reloader.end()
         reloader.join()
+
+
+def admin_app(gate: Gate, secret: str, directory: str | None) -> Any:
+    """What operators ask. Raises Failed where the secret is short, or there is no directory."""
+    try:
+        return create_admin(gate, secret=secret, directory=directory)
+    except ValueError as error:
+        raise Failed(str(error)) from None
+    except LookupError:
+        raise Failed("`--admin-port` needs a directory to put keys into: one entry of `keys:` with `directory:`, named by `--admin-directory`") from None
 
 
 @contextmanager
