@@ -731,7 +731,7 @@ def test_a_cut_answer_says_so_and_no_value_acts_on_the_screen(place: Path) -> No
         assert "東京" in ran.out
         assert "\\u001b[31mred" in ran.out
         assert "\x1b[31mred" not in ran.out
-        assert ran.err == "3 rows\nthe answer is cut: there are more rows than the 3 of `limits.rows`\n"
+        assert ran.err == "3 rows\nthe answer is cut: there are more rows than the 3 that `limits:` permits\n"
     as_json = asked("query", "SELECT name FROM products", "--json")
     assert (as_json.json["truncated"], as_json.json["rows"][2]) == (True, ["\x1b[31mred"])
 

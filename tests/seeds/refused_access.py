@@ -13,8 +13,10 @@ from cures import Action, Refusal
 from place import OWN, Place, public_pem
 from rowseal.app import create_app
 from rowseal.http.rewrite import Rewrite
+from rowseal.revocation import Kind
+from seeds.refused_tokens import ended
 
-__all__ = ["ACCESS", "Change", "asked", "dataset", "posted", "served"]
+__all__ = ["ACCESS", "IDS", "Change", "asked", "dataset", "posted", "served"]
 
 IDS: Final = "SELECT order_id FROM orders"
 Change = Any
@@ -113,6 +115,12 @@ ACCESS: Final = (
         "name the dataset that the query reads",
         asked(only="customers", data_set_ids=["orders", "customers"], secure_filters={"orders": OWN, "customers": OWN}),
         {"name the dataset that the query reads": asked(only="orders")},
+    ),
+    Refusal(
+        "dataset_revoked",
+        "fetch a fresh token from the host application, and ask again with it",
+        ended(Kind.DATASET, name="orders", before=-60),
+        {"fetch a fresh token from the host application, and ask again with it": ended(Kind.DATASET, name="orders", before=-300)},
     ),
     Refusal(
         "filter_required",

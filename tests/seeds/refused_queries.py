@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Final
 
+import pytest
 from sqlalchemy import create_engine, text
 
 from asgi import Answer, ask
@@ -15,7 +17,7 @@ from cures import Action, Refusal
 from place import OWN, Place
 from rowseal import errors
 from rowseal.engine import seal
-from seeds.refused_access import asked, posted, served
+from seeds.refused_access import IDS, asked, posted, served
 
 __all__ = ["QUERIES"]
 
@@ -30,6 +32,24 @@ def limited(sql: str, **limits: Any) -> Action:
 def refused(code: str, hint: str, provoke: Action, *cure: Action) -> Refusal:
     """With one cure, which is the whole hint."""
     return Refusal(code, hint, provoke, {hint: cure[0]})
+
+
+def metered(queries: list[str], *, users: tuple[int, int] = (7, 7), wait: bool = False, **bounds: Any) -> Action:
+    """Run two queries of tokens of one key; the second perhaps when the first says that it is worth asking again."""
+
+    def act(place: Place) -> object:
+        now = [time.time()]
+        gate = place.gate(lambda document: document["tokens"][0]["keys"][0].update(bounds), clock=lambda: now[0])
+        accesses = [gate.verify(place.sign(exp=int(now[0]) + 6000, secureFilters={"orders": [[{**OWN[0][0], "value": user}]]})) for user in users]
+        accesses[0].execute(queries[0])
+        if not wait:
+            return accesses[1].execute(queries[1])
+        with pytest.raises(errors.BudgetExceeded) as caught:
+            accesses[1].execute(queries[1])
+        now[0] += caught.value.retry_after
+        return accesses[1].execute(queries[1])
+
+    return act
 
 
 def sized(length: int, **limits: Any) -> Action:
@@ -216,6 +236,25 @@ QUERIES: Final = (
         "try again in a moment",
         lambda place: crowded(place, wait=False),
         lambda place: crowded(place, wait=True),
+    ),
+    Refusal(
+        "key_rows_spent",
+        "aggregate instead, wait as long as `Retry-After` says, or ask the operator",
+        metered([IDS, IDS], max_rows_per_hour=4),
+        {
+            "aggregate instead": metered([IDS, "SELECT COUNT(*) AS n FROM orders"], max_rows_per_hour=4),
+            "wait as long as `Retry-After` says": metered([IDS, IDS], wait=True, max_rows_per_hour=4),
+            "ask the operator": metered([IDS, IDS], max_rows_per_hour=6),
+        },
+    ),
+    Refusal(
+        "key_values_spent",
+        "wait as long as `Retry-After` says, or ask the operator",
+        metered([IDS, IDS], users=(7, 8), max_values_per_hour=1),
+        {
+            "wait as long as `Retry-After` says": metered([IDS, IDS], users=(7, 8), wait=True, max_values_per_hour=1),
+            "ask the operator": metered([IDS, IDS], users=(7, 8), max_values_per_hour=2),
+        },
     ),
     refused(
         "query_failed",

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import jwt
+from sqlalchemy import make_url
 
 from asgi import Answer, ask
 from cures import Action, Refusal
 from place import OWN, Place, key, public_pem
 from proofs import bound, proof
 from rowseal import Presented
+from rowseal.revocation import Kind, Revocation, RevocationFile, StateDatabase
 
-__all__ = ["TOKENS"]
+__all__ = ["TOKENS", "ended"]
 
 IDS: Final = "SELECT order_id FROM orders"
 BODY: Final = json.dumps({"sql": IDS}).encode()
@@ -54,6 +58,59 @@ def tokens(**settings: Any) -> Any:
 
 def limits(**settings: Any) -> Any:
     return lambda document: document.update(limits=settings)
+
+
+def ended(kind: Kind, *, before: float, name: str = "user 7", taken_back: bool = False) -> Action:
+    """Ask with a token that is two minutes old, when what was issued before `before` seconds from now was revoked."""
+
+    def act(place: Place) -> object:
+        now = time.time()
+        store = RevocationFile(place.folder / "revoked")
+        store.create()
+        store.append(Revocation(kind, name, now + before, now))
+        if taken_back:
+            store.rewrite(lambda _: [])
+        gate = place.gate(lambda document: (tokens(subject="sub")(document), document.update(state={"file": "revoked"})))
+        return gate.verify(place.sign(sub="user 7", iat=int(now) - 120)).execute(IDS)
+
+    return act
+
+
+def used(later: float, *, afresh: bool = False, **settings: Any) -> Action:
+    """Verify a token, and the same or a fresh one some seconds later."""
+
+    def act(place: Place) -> object:
+        with closing(sqlite3.connect(place.folder / "state.db")):
+            store = StateDatabase(make_url(f"sqlite:///{place.folder / 'state.db'}"), "revoked")
+            store.create()
+            store.close()
+        now = [time.time()]
+        state = {"database": "sqlite:///state.db", "table": "revoked"}
+        gate = place.gate(lambda document: (tokens(**settings)(document), document.update(state=state)), clock=lambda: now[0])
+        first, second = (place.sign(jti=name, iat=int(now[0]), exp=int(now[0]) + 6000) for name in "ab")
+        gate.verify(first).execute(IDS)
+        now[0] += later
+        return gate.verify(second if afresh else first).execute(IDS)
+
+    return act
+
+
+def unreadable(*, again: bool) -> Action:
+    """Ask while nobody can know what is revoked, or afterwards."""
+
+    def act(place: Place) -> object:
+        store = RevocationFile(place.folder / "revoked")
+        store.create()
+        gate = place.gate(lambda document: document.update(state={"file": "revoked", "poll": "1h", "max_stale": "2h"}))
+        whole = (place.folder / "revoked").read_bytes()
+        (place.folder / "revoked").write_bytes(b"")
+        gate._state.watch.look()
+        if again:
+            (place.folder / "revoked").write_bytes(whole)
+            gate._state.watch.look()
+        return gate.verify(place.token()).execute(IDS)
+
+    return act
 
 
 def at(minutes: float) -> datetime:
@@ -170,9 +227,36 @@ TOKENS: Final = (
     ),
     Refusal(
         "token_expired",
-        "fetch a fresh token",
+        "fetch a fresh token from the host application, and ask again with it",
         verify(lambda place: place.token(clock=lambda: time.time() - 3600)),
-        {"fetch a fresh token": verify(Place.token)},
+        {"fetch a fresh token from the host application, and ask again with it": verify(Place.token)},
+    ),
+    Refusal(
+        "token_revoked",
+        "fetch a fresh token from the host application; if that is refused too, whoever revoked it has to be asked",
+        ended(Kind.SUBJECT, before=-60),
+        {
+            "fetch a fresh token from the host application": ended(Kind.SUBJECT, before=-300),
+            "if that is refused too, whoever revoked it has to be asked": ended(Kind.SUBJECT, before=-60, taken_back=True),
+        },
+    ),
+    Refusal(
+        "token_idle",
+        "fetch a fresh token from the host application",
+        used(5000, inactivity="10m"),
+        {"fetch a fresh token from the host application": used(5000, afresh=True, inactivity="10m")},
+    ),
+    Refusal(
+        "token_replayed",
+        "fetch a fresh token for each request",
+        used(1, one_time=True),
+        {"fetch a fresh token for each request": used(1, afresh=True, one_time=True)},
+    ),
+    Refusal(
+        "state_unavailable",
+        "try again in a moment; the token may be good",
+        unreadable(again=False),
+        {"try again in a moment; the token may be good": unreadable(again=True)},
     ),
     Refusal(
         "token_not_yet_valid",
