@@ -38,7 +38,7 @@ from writer import Choices
 
 __all__ = ["OPERATORS", "SPOKEN", "Tally", "explore", "reread", "tamper"]
 
-SPOKEN: Final = ("sqlite", "postgres")  # what `world_policies` and `_read` know how to write
+SPOKEN: Final = ("sqlite", "postgres", "duckdb")  # what `world_policies` and `_read` know how to write
 Changed: TypeAlias = "Iterator[Draft | Callable[[], Draft]]"
 _BOUND: Final = re.compile(f"{BIND}g{NUMBER}_([0-9]+){BIND}")
 
@@ -47,7 +47,7 @@ _BOUND: Final = re.compile(f"{BIND}g{NUMBER}_([0-9]+){BIND}")
 
 
 def _read(text: str, dialect: str) -> exp.CTE:
-    marked = _BOUND.sub(r":bind_\1", text).replace(NUMBER, "9999")
+    marked = _BOUND.sub(r"$bind_\1" if dialect == "duckdb" else r":bind_\1", text).replace(NUMBER, "9999")
     tree = DIALECTS[dialect].grammar.parse(f"WITH {marked} SELECT 1")[0]
     assert tree is not None
     cte: exp.CTE = tree.args["with_"].expressions[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,14 +18,13 @@ from rowseal.errors import Refused
 from rowseal.policy import Policy
 from rowseal.sql import Draft
 from rowseal.sql.witness import attest
-from tampering import OPERATORS, SPOKEN, Tally, explore, tamper
+from tampering import OPERATORS, Tally, explore, tamper
 
 SELDOM = {"another question asked", "another truth handed on"}  # they fit guards in the form that few queries need
 QUERIES = 450  # of each dialect, and two operators for each of them; `python -m tests.tampering` takes all
 
 
-@pytest.mark.parametrize("dialect", SPOKEN)
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize(("part", "dialect"), [*product(range(3), ("sqlite", "postgres")), (0, "duckdb")])  # `make tamper` asks DuckDB as much
 def test_no_change_of_a_random_query_is_overlooked(dialect: str, part: int) -> None:
     """Every operator fits some of the queries, and wherever one fits the change is noticed."""
     tally = explore(dialect, QUERIES // 3, seed=part, each=2)
@@ -32,7 +32,7 @@ def test_no_change_of_a_random_query_is_overlooked(dialect: str, part: int) -> N
     assert OPERATORS.keys() - tally.refused.keys() <= SELDOM
 
 
-@pytest.mark.parametrize("dialect", SPOKEN)
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_no_change_of_a_case_is_overlooked(dialect: str) -> None:
     """The queries of every page of cases, as far as they can be asked without a database."""
     source, tally, catalog = random.Random(dialect), Tally(), world_policies.catalog(dialect)
