@@ -43,7 +43,7 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     Sabotage(
         "the header may hold anything",
         "tokens.py",
-        "if not header.keys() <= _HEADER_MEMBERS | ignored:",
+        "if not header.keys() - ignored <= _HEADER_MEMBERS:",
         "if False:",
         "a token that says with `crit` or `b64` that its bytes mean something else",
         ("test_tokens.py::test_the_header_cannot_bring_a_key_or_change_how_the_token_is_read",),
@@ -87,6 +87,22 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
         "branches = [branch or said for branch in own]",
         "other tenants' rows, through any filter on another field",
         ("test_oidc.py::test_a_token_may_narrow_itself_where_the_file_says_so",),
+    ),
+    Sabotage(
+        "a value of the token is written where its SELECT has another",
+        "sql/proof/__init__.py",
+        'if condition.field is not each.field or condition.op is not Operator.EQ or not re.match("c[ A-Z]* = ", form):',
+        "if False:",
+        "nothing by itself: the text and its tree are compared all the same",
+        ("test_trusted.py::test_the_witness_refuses_a_policy_whose_values_are_not_the_select_s",),
+    ),
+    Sabotage(
+        "a public key is a shared secret",
+        "keys/secrets.py",
+        "if _KEY_TEXT.search(text) or _is_der(secret):",
+        "if False:",
+        "everything: a public key's text is known, and whoever knows it signs",
+        ("test_secrets.py::test_what_is_a_key_is_no_secret", "test_token_advisories.py::test_cve_2026_48526_a_jwk_is_a_secret"),
     ),
     Sabotage(
         "a role's limit is nobody's",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,17 @@ def test_the_witness_refuses_a_guard_that_binds_another_value_or_none(tmp_path: 
                 assert changed != text
                 with pytest.raises(OurBug):
                     prove_guard(changed, "sqlite", Shaped(guarded), "fenced")
+
+
+def test_the_witness_refuses_a_policy_whose_values_are_not_the_select_s(tmp_path: Path, sqlite_url: Callable[..., str]) -> None:
+    """Whoever made the rows: each value is compared as the field that the SELECT declares in its place."""
+    with opened(tmp_path, sqlite_url(SCRIPT), MINE) as gate:
+        policy = next(iter(gate.verify(bearer())._judged.policies.values()))
+        guarded = policy.rows(policy.catalog.datasets["mine"])
+        for trusted in (guarded.trusted[1:], (*guarded.trusted, guarded.trusted[0]), guarded.trusted[::-1]):
+            wrong = replace(guarded, trusted=trusted)
+            with pytest.raises(OurBug, match="our_bug"):
+                prove_guard(render(guarded, DIALECTS["sqlite"], "fenced"), "sqlite", Shaped(wrong), "fenced")
 
 
 # --- what the file may say --------------------------------------------------------------------------------------------------------------------

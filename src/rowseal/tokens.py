@@ -58,7 +58,7 @@ class Verifier:
         self._rules: dict[str, TokenRules] = {}
         self._named: dict[str, list[PublicKey]] = {}
         self._by_algorithm: dict[str, list[PublicKey]] = {}
-        self._types = frozenset[str]().union(*(entry.types for entry in rules))
+        self._types = frozenset({"JWT"}).union(*(entry.types for entry in rules))
         self._ignored = frozenset[str]().union(*(entry.ignored for entry in rules))
         thumbprints: set[str] = set()
         for entry in rules:
@@ -100,7 +100,7 @@ class Verifier:
 
     def _verify(self, token: str, now: float, member: str) -> Claims:
         header_part, payload_part, signature = self._split(token, member)
-        header = _read_header(header_part, self._types | {"JWT"}, self._ignored)
+        header = _read_header(header_part, self._types, self._ignored)
         signed = token[: len(header_part) + 1 + len(payload_part)].encode("ascii")
         key = self._verifying_key(header.algorithm, header.kid, signed, signature, now)
         # What some rules take was let through to here; which rules hold is known now.
@@ -224,7 +224,7 @@ def _read_header(part: str, types: frozenset[str], ignored: frozenset[str]) -> _
         header = strict.json_object(strict.from_base64url(part), depth=HEADER_DEPTH)
     except strict.Malformed as error:
         raise TokenRefused("token_malformed", f"the token's header cannot be read: {error}") from None
-    if not header.keys() <= _HEADER_MEMBERS | ignored:
+    if not header.keys() - ignored <= _HEADER_MEMBERS:
         trap = next((name for name in _HEADER_TRAPS if name in header), None)
         raise TokenRefused("header_refused", f"the token's header holds `{trap}`, which is not accepted" if trap else None)
     algorithm, kind = header.get("alg"), header.get("typ", "JWT")
