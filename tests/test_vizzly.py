@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asgi import ask
+from place import Place
+from rowseal import errors
 from rowseal.claims import Claims, KeyFacts
 from rowseal.errors import OurBug, TokenRefused
 from rowseal.filters import Filter, FlatFilters, Operator
@@ -215,3 +219,83 @@ def test_the_example_of_the_reference_is_a_grant() -> None:
     assert grant.dataset_ids == set(grant.filters) == {"orders", "customers"}
     named = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \| (?!it is)", page, re.MULTILINE))
     assert {claim for pair in named for claim in pair} >= set(example)
+
+
+# --- the whole way ----------------------------------------------------------------------------------------------------------------------------
+
+FLAT = {"orders": [{"field": "user_id", "op": "=", "value": 7}, {"field": "region", "op": "=", "value": "EU"}]}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("flat", "rows"), [("all", {1}), ("any", {1, 2, 3, 5, 6}), ("reject", None)])
+def test_a_flat_list_opens_the_rows_of_the_reading_that_is_configured(place: Place, flat: str, rows: set[int] | None) -> None:
+    gate = place.gate(lambda document: document["tokens"][0].update(flat_filters=flat))
+    token = place.sign(secureFilters=FLAT)
+    if rows is None:
+        with pytest.raises(TokenRefused, match="filters_malformed"):
+            gate.verify(token)
+    else:
+        assert {row[0] for row in gate.verify(token).execute("SELECT order_id FROM orders").rows} == rows
+    # groups are read alike everywhere
+    grouped = {"orders": [[FLAT["orders"][0], FLAT["orders"][1]], [{"field": "order_id", "op": "=", "value": 5}]]}
+    assert {row[0] for row in gate.verify(place.sign(secureFilters=grouped)).execute("SELECT order_id FROM orders").rows} == {1, 5}
+
+
+def test_a_token_comes_by_each_way_that_the_vendor_s_clients_know_and_counts_once(place: Place) -> None:
+    app = place.app(auth_header=True, body_token_paths=["/query"])
+    token, other = place.sign(), place.sign(secureFilters={"orders": [[{"field": "user_id", "op": "=", "value": 8}]]})
+    sql = {"sql": "SELECT order_id FROM orders ORDER BY order_id"}
+    bearer, auth = ("Authorization", f"Bearer {token}"), ("Auth", token)
+
+    def asked(*headers: tuple[str, str], **body: str) -> tuple[int, Any]:
+        answer = ask(app, "/query", headers=list(headers), body=json.dumps(sql | body).encode())
+        content = json.loads(answer.body)
+        return answer.status, content if answer.status == 200 else content["code"]
+
+    mine = (200, [[1], [2], [3]])
+    assert asked(bearer) == asked(auth) == asked(integritySignature=token) == asked(identityConfigIntegritySignature=token) == mine
+    assert asked(bearer, auth, integritySignature=token) == mine
+    for two in (
+        asked(("Auth", other), bearer),
+        asked(bearer, integritySignature=other),
+        asked(integritySignature=token, identityConfigIntegritySignature=other),
+    ):
+        assert two == (401, "token_ambiguous")
+    assert asked() == (401, "token_missing")
+
+
+def test_a_token_of_another_project_opens_nothing_and_its_parameters_are_bound(place: Place) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["tokens"][0]["project_id"] = "prj_1"
+        document["datasets"].append(
+            {
+                "id": "mine",
+                "sql": "SELECT id AS order_id, amount FROM orders WHERE user_id = {{ trusted.user_id }}",
+                "parameters": {"user_id": {"type": "number"}},
+                "public": True,
+                "reads_past": ["orders"],
+                "fields": [{"id": "order_id", "type": "number"}, {"id": "amount", "type": "number"}],
+            }
+        )
+
+    gate = place.gate(change)
+    for project in (..., None, "prj_2", "PRJ_1", "prj_1 ", ["prj_1"]):
+        with pytest.raises(TokenRefused) as refused:
+            gate.verify(place.sign(projectId=project))
+        assert refused.value.code in {"issuer_refused", "claim_invalid"}
+    signed = {"projectId": "prj_1", "dataSetIds": "*", "secureFilters": {}}
+    access = gate.verify(place.sign(**signed, parameters={"user_id": 8}))
+    assert access.execute("SELECT order_id FROM mine").rows == [(5,)]
+    with pytest.raises(errors.AccessRefused, match="filter_required"):
+        access.execute("SELECT order_id FROM orders")
+    with pytest.raises(errors.AccessRefused, match="claim_required"):
+        gate.verify(place.sign(**signed)).execute("SELECT order_id FROM mine")
+    # a parameter of the query's own is another thing
+    with pytest.raises(errors.QueryRefused):
+        access.execute("SELECT order_id FROM mine", {"user_id": 7})
