@@ -519,8 +519,9 @@ def test_the_guide_s_file_opens_the_guide_s_token_its_tenant_s_rows(folder: Path
     (written,), (text,) = fences(guide, "json"), fences(guide, "yaml")
     with closing(sqlite3.connect(folder / "shop.db")) as database:
         database.execute("ALTER TABLE items RENAME TO order_items")
-    (folder / "idp.json").write_text((folder / "public.pem").read_text())
-    (folder / "datasets.yaml").write_text(text)
+    fetched = 'jwks_url: "https://login.example.com/.well-known/jwks.json"'
+    assert fetched in text
+    (folder / "datasets.yaml").write_text(text.replace(fetched, "public_key_file: public.pem"))
     content = json.loads(written)
     gate = Gate.from_yaml(folder / "datasets.yaml", clock=lambda: float(content["exp"] - 60))
     try:
