@@ -107,8 +107,9 @@ def _claimed(content: Mapping[str, Json], attributes: tuple[Attribute, ...]) -> 
     claimed: dict[str, tuple[Claimed, ...]] = {}
     for attribute in attributes:
         _, value = found(content, attribute.path)
+        made = {field: Claimed(attribute.path, field, _equal(field, value)) for field in set(attribute.fields.values())}
         for dataset_id, field in attribute.fields.items():
-            claimed[dataset_id] = (*claimed.get(dataset_id, ()), Claimed(attribute.path, field, _equal(field, value)))
+            claimed[dataset_id] = (*claimed.get(dataset_id, ()), made[field])
     return claimed
 
 
