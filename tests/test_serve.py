@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from proofs import bound, proof
 from rowseal import cli
@@ -101,6 +104,66 @@ def test_a_proof_is_for_the_address_that_the_server_was_told(place: Place) -> No
         assert asked(program, "https://data.example", Host="data.example") == "proof_refused"
     with running(place, "--public-url", "https://data.example", "--public-url", "http://inside.example:8000/api") as program:
         assert [asked(program, url) for url in ("https://data.example", "http://inside.example:8000/api", program.url)] == [None, None, "proof_refused"]
+
+
+@pytest.mark.slow
+def test_operators_have_a_listener_of_their_own_and_what_they_did_outlives_a_kill(place: Place) -> None:
+    """Uploaded, killed, activated by the next process, used; retired, killed, and refused by the one after."""
+    secret = "an-admin-secret-of-at-least-32-bytes"
+    (place.folder / "secret").write_text(secret)
+    (place.folder / "keys").mkdir()
+    file = place.folder / "datasets.yaml"
+    file.write_text(PRODUCTION.replace("    keys:\n", "    keys:\n      - {id: team, directory: keys}\n"))
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    claims = {"dataSetIds": ["products"], "secureFilters": {}, "exp": int(time.time()) + 600}
+    token = {"Authorization": f"Bearer {jwt.encode(claims, private, algorithm='ES256')}"}
+    arguments = ("--admin-port", "0", "--admin-secret-file", "secret")
+
+    def admin(program: Program, method: str, path: str, **more: Any) -> httpx.Response:
+        port = re.search(r"admin +keys of operators on port (\d+) of 127\.0\.0\.1", program.said)
+        assert port is not None
+        return httpx.request(method, f"http://127.0.0.1:{port[1]}{path}", headers={"Authorization": f"Bearer {secret}"}, timeout=30, **more)
+
+    def status(program: Program) -> int:
+        return httpx.get(f"{program.url}/v1/datasets", headers=token, timeout=30).status_code
+
+    with running(place, *arguments) as program:
+        assert admin(program, "PUT", "/v1/keys/new", json={"key": pem, "datasets": ["products"]}).status_code == 201
+        assert httpx.get(f"{program.url}/v1/keys", headers=token, timeout=30).status_code == 401, "not on the listener of queries"
+        assert end(program, signal.SIGKILL) != 0
+    with running(place, *arguments) as program:
+        assert status(program) == 401
+        assert admin(program, "POST", "/v1/keys/new/activate").json()["state"] == "active"
+        assert status(program) == 200
+        assert 'rowseal_key_tokens_total{id="team/new"' in admin(program, "GET", "/metrics").text
+        assert admin(program, "POST", "/v1/keys/new/retire").status_code == 200
+        assert status(program) == 401
+        acts = [line for line in program.logged if "act" in line]
+        assert [(line["log"], line["act"], line["key"]) for line in acts] == [("decision", "key_activate", "team/new"), ("decision", "key_retire", "team/new")]
+        refused = [line for line in program.logged if line.get("reason") == "key_retired"]
+        assert [(line["code"], line["key"]) for line in refused] == [("signature_invalid", "team/new")]
+        assert secret not in program.out.read_text() + program.said
+        assert end(program, signal.SIGKILL) != 0
+    with running(place, *arguments) as program:
+        assert status(program) == 401
+        assert end(program) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--admin-port", "0"), "there is no admin secret"),
+        (("--admin-port", "0", "--admin-secret-file", "short"), "at least 32 bytes"),
+        (("--admin-port", "0", "--admin-secret-file", "long"), "needs a directory"),
+    ],
+)
+def test_operators_get_no_listener_that_is_not_theirs(place: Place, arguments: tuple[str, ...], said: str) -> None:
+    (place.folder / "short").write_text("x" * 31)
+    (place.folder / "long").write_text("x" * 32)
+    with running(place, *arguments) as program:
+        assert program.process.wait(30) == 1
+        assert said in program.said
 
 
 @pytest.mark.slow
