@@ -203,12 +203,12 @@ def shell(folder: Path, lines: str) -> None:
 
 def test_the_page_s_own_pair_signs_and_verifies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/how-to/keys.md: the command, the three entries of datasets.yaml, the signer with its key from the environment."""
-    create, _ = fences("sh")
+    create = fences("sh")[0]
     shell(place.folder, create)
     monkeypatch.setenv("PARTNER_PUBLIC_KEY", public_pem("other"))
     monkeypatch.setenv("VIZZLY_PUBLIC_KEYS", b64(json.dumps([public_pem("RSA")])))
     monkeypatch.setenv("SHOP_PRIVATE_KEY", (place.folder / "shop-private.pem").read_text().replace("\n", "\\n"))
-    (entries,) = fences("yaml")
+    entries = fences("yaml")[0]
     gate = place.gate(lambda document: document.update(yaml.safe_load(entries)))
     (snippet,) = fences("python")
     names: dict[str, Any] = {}
@@ -217,6 +217,24 @@ def test_the_page_s_own_pair_signs_and_verifies(place: Place, monkeypatch: pytes
     for token, by in ((tokens["dataAccessToken"], "shop-2026"), (place.token(signer="other"), "partner"), (place.token(signer="RSA"), "dashboards")):
         access = gate.verify(token)
         assert (access.grant.key.id, access.execute(IDS).rows) == (by, [(1,), (2,), (3,)])
+
+
+def test_the_page_s_directory_takes_the_key_that_its_command_adds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second entries of datasets.yaml, without the issuer, who is none; `add`, and the record that it shows."""
+    shell(place.folder, fences("sh")[0])
+    (place.folder / "keys").mkdir()
+    entries = yaml.safe_load(fences("yaml")[1])
+    team = entries["tokens"][0]["keys"][1]
+    gate = place.gate(lambda document: document["tokens"][0]["keys"].append(team), watch_keys=False)
+    shell(place.folder, fences("sh")[2])
+    gate.refresh_keys()
+    tokens = Signer((place.folder / "shop-private.pem").read_text()).generate_tokens(
+        user_reference="u", project_id="p", data_set_ids=["orders"], secure_filters={"orders": OWN}
+    )
+    assert gate.verify(tokens["dataAccessToken"]).grant.key.id == "team/shop-2027"
+    shown, written = json.loads(fences("json")[0]), json.loads((place.folder / "keys" / "shop-2027.json").read_text())
+    assert shown.keys() - {"retire_at"} == written.keys()
+    assert shown["key"].keys() == written["key"].keys()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
