@@ -729,6 +729,8 @@ def test_the_gateway_says_503_and_is_not_ready(place: Kept, caplog: pytest.LogCa
     assert answer.headers["www-authenticate"] == 'Bearer realm="rowseal", error="invalid_token", error_description="the token was revoked"'
     assert "the-id" not in caplog.text
     assert "the-id" not in answer.text
+    recorded = json.loads(caplog.messages[-1])
+    assert (recorded["code"], recorded["key"]) == ("token_revoked", "shop")  # whoever operates it sees whose tokens come back
 
 
 def test_an_expired_token_has_a_code_of_its_own_so_that_a_client_refreshes(place: Kept) -> None:

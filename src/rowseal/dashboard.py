@@ -119,4 +119,4 @@ def _judge(claims: Claims, grant: DashboardGrant, verified_by: Verifier, current
 
 def _check_revoked(claims: Claims, grant: DashboardGrant, revoked: _Revoked) -> None:
     if revoked(claims, grant.user_reference):
-        raise TokenRefused("token_revoked")
+        raise TokenRefused("token_revoked", key=claims.key.id)

@@ -60,7 +60,7 @@ class Gate:
         """
         self.clock = clock
         # What tokens of each key have used; a reload starts nothing anew.
-        self.meters = Meters(clock)
+        self._meters = Meters(clock)
         self._path: Path | None = None
         self._reloading = threading.Lock()
         self._swapping = threading.Lock()
@@ -188,7 +188,7 @@ class Gate:
 
     def key_use(self) -> Mapping[str, KeyUse]:
         """What the tokens of each key have used in the hour that runs, as this process has counted it, by the key's id."""
-        return self.meters.used({key.facts.id: key.facts for key in self.keys}.values())
+        return self._meters.used({key.facts.id: key.facts for key in self.keys}.values())
 
     async def _keys_fetched(self) -> bool:
         """Wait for the key set that is being fetched. Whether there are other keys now than there were."""

@@ -68,7 +68,7 @@ def judged(state: State, ring: Keyring, claims: Claims) -> Judged:
     revoked = state.watch.current()
     # INVARIANT: asked after the signature has proven who signed, so nobody else learns whether a token, an id or a subject exists.
     if revoked.refuses(claims, grant.subject):
-        raise TokenRefused("token_revoked")
+        raise TokenRefused("token_revoked", key=claims.key.id)
     closed = revoked.closed(claims.issued_at)
     return Judged(ring.epoch, grant, holder, _policies(state, grant, closed), routing.reached(state, grant), rules, revoked, claims, closed)
 
@@ -79,7 +79,7 @@ def standing(state: State, mine: Judged) -> Judged:
     if revoked is mine.revoked:
         return mine
     if revoked.refuses(mine.claims, mine.grant.subject):
-        raise TokenRefused("token_revoked")
+        raise TokenRefused("token_revoked", key=mine.claims.key.id)
     closed = revoked.closed(mine.claims.issued_at)
     policies = mine.policies if closed == mine.closed else _policies(state, mine.grant, closed)
     return replace(mine, policies=policies, revoked=revoked, closed=closed)
@@ -133,7 +133,7 @@ class Access:
             query = self._secure(state, mine, _Ask(sql, params, dataset, connection), record)
             self._metered(state, mine, query)
             # Somebody else runs it, and how many rows they get nobody tells: it counts for as many as it may give.
-            self._gate.meters.read(mine.grant.key, 0 if mine.grant.key.max_rows is None else query.row_limit)
+            self._gate._meters.read(mine.grant.key, 0 if mine.grant.key.max_rows is None else query.row_limit)
             self._allowed(state)
             return query
 
@@ -195,7 +195,7 @@ class Access:
             self._metered(state, mine, query)
             with record.trail.stage("execute"):
                 result = state.connections[query.connection].database.execute(query, stop)
-            self._gate.meters.read(mine.grant.key, len(result.rows))
+            self._gate._meters.read(mine.grant.key, len(result.rows))
             finished = finish(result)
             self._allowed(state)
             record.result = result
@@ -223,7 +223,7 @@ class Access:
 
     def _metered(self, state: State, mine: Judged, query: SecuredQuery) -> None:
         """Count what the query names, and see whether its rows may be read. Raises BudgetExceeded."""
-        key, meters = mine.grant.key, self._gate.meters
+        key, meters = mine.grant.key, self._gate._meters
         if key.max_values is not None:
             policy, datasets = mine.policies[query.connection], state.catalogs[query.connection].datasets
             meters.name(key, mine.claims.digest, [policy.rows(datasets[each]) for each in query.datasets])

@@ -60,7 +60,7 @@ class Uses:
         except StoreUnavailable as problem:
             raise self._unavailable(problem) from None
         if not fresh:
-            raise TokenRefused("token_replayed")
+            raise TokenRefused("token_replayed", key=claims.key.id)
 
     def at_hand(self, claims: Claims, interval: float, *, now: float) -> bool:
         """Whether `check` can tell without asking the database."""
@@ -81,12 +81,12 @@ class Uses:
                 last = max(at, known.last) if known is not None else at
                 # INVARIANT: what ended stays ended: a row that says so is never written again, and lives longer than the token.
                 if ended:
-                    raise TokenRefused("token_idle")
+                    raise TokenRefused("token_idle", key=claims.key.id)
                 if now - last < interval:
                     self._remember(claims.digest, _Seen(last, at, now))
                     return
                 if self._database.end(claims.digest, at=at):
-                    raise TokenRefused("token_idle")
+                    raise TokenRefused("token_idle", key=claims.key.id)
         except StoreUnavailable as problem:
             raise self._unavailable(problem) from None
         raise TokenRefused("state_unavailable")  # others use it again and again between two looks of ours
