@@ -123,7 +123,7 @@ def document() -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The data access token that the host application signed. Each answer says in `X-Token-Expires-In` how many seconds it has left.",
+                    "description": "The data access token that the host application signed. Answers say in `X-Token-Expires-In` how many seconds are left.",
                 }
             },
             "schemas": _SCHEMAS,
