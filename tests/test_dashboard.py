@@ -310,5 +310,5 @@ def test_the_audit_says_yes_and_no_and_no_claim(front: Front, gate: Gate, caplog
 def test_what_the_verifier_refuses_is_not_signed(front: Front, over: dict[str, Any]) -> None:
     given = {"user_reference": "p1", "project_id": "prj_1", "data_set_ids": ["orders"], "secure_filters": {}}
     assert Signer(front._key).generate_tokens(**given)
-    with pytest.raises(SigningRefused, match="of the token|must be a string"):
+    with pytest.raises(SigningRefused, match=r"of the token|must be a string"):
         Signer(front._key).generate_tokens(**(given | over))
