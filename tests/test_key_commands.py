@@ -135,6 +135,25 @@ def test_without_a_directory_it_says_what_to_write(place: Place) -> None:
     assert set(rows()) == {"shop", "a"}
 
 
+def test_every_command_that_verifies_knows_the_keys_of_a_directory(place: Place) -> None:
+    run("keys", "add", "a.pem", "--retire-at", "2027-02-01T00:00:00Z")
+    token = place.token(signer="a", clock=lambda: NOW)
+    assert f"team/a  ES256  {rows()['team/a']['thumbprint']}" in run("validate").out
+    seen = run("inspect", "--config", "datasets.yaml", "-", stdin=token)
+    assert seen.status == 0, seen.out + seen.err
+    asked = run("query", "--token", "-", "SELECT order_id FROM orders", stdin=token)
+    assert asked.status == 0, asked.err
+    (place.folder / "a-private.pem").write_text(private_pem("a"))
+    (place.folder / "a-private.pem").chmod(0o600)
+    signed = run("access-tokens", "-p", "p", "-u", "u", "-pk", "a-private.pem", "--data-set-ids", "orders", "--secure-filters",
+                 '{"orders": [[{"field": "user_id", "op": "=", "value": 7}]]}', "--config", "datasets.yaml")  # fmt: skip
+    assert signed.status == 0, signed.err
+    run("keys", "retire", "a")
+    retired = run("inspect", "--config", "datasets.yaml", "-", stdin=token)
+    assert retired.status == 1
+    assert "the key has retired (`team/a`); its bearer is not told" in retired.out + retired.err
+
+
 def test_a_key_is_uploaded_and_activated(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = place.gate(lambda document: document["tokens"][0]["keys"].append({"id": "team", "directory": "keys"}), watch_keys=False)
     with serving(create_admin(gate, secret=SECRET)) as url:

@@ -21,6 +21,7 @@ from rowseal.configuration import Configuration, load
 from rowseal.errors import Refused
 from rowseal.filters import GROUPS, LIST_VALUES, Operator
 from rowseal.gate import Access, Gate
+from rowseal.gate.keyring import Keys
 from rowseal.keys import PublicKey, TokenRules, thumbprint
 from rowseal.sql.dialects import DIALECTS
 from rowseal.strict import to_base64url
@@ -48,7 +49,8 @@ class _Reach:
 def blast_radius(options: Options, terminal: Terminal) -> int:
     """`blast-radius`: load the configuration as a server would, and count."""
     configuration = load(options.config)
-    found = {key.facts.id: (rules, key.facts) for rules in configuration.token_rules for key in rules.keys}
+    ring = Keys(configuration.token_rules, configuration.limits, clock=terminal.clock).ring
+    found = {key.facts.id: (rules, key.facts) for rules in ring.rules for key in rules.keys}
     if options.key not in found:
         raise Failed(f"`{options.key}` is no key of {options.config}{nearest(options.key, list(found))}")
     rules, facts = found[options.key]

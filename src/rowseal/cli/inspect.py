@@ -16,6 +16,7 @@ from rowseal.cli.terminal import FAILED, OK, Failed, Options, Terminal, moment
 from rowseal.configuration import Configuration, load
 from rowseal.errors import AccessRefused, TokenRefused
 from rowseal.filters import Operator
+from rowseal.gate.keyring import Keys
 from rowseal.grants import DashboardGrant, Grant, read_dashboard_grant, read_grant
 from rowseal.holder import read_holder
 from rowseal.keys import PublicKey, TokenRules, thumbprint
@@ -130,10 +131,20 @@ def _reader(payload: bytes, claims: Mapping[str, Any], mapping: ClaimMapping | N
     return Verifier([rules], token_bytes=2 * _TOKEN_LENGTH), rules, f"{signed}.{strict.to_base64url(key.sign(signed.encode()))}"
 
 
+_REASONS: Final = {
+    "key_unknown": "no key is called what the token's `kid` says",
+    "key_algorithm": "no key of this name has the token's algorithm",
+    "signature_wrong": "the signature is not that of the key",
+    "key_not_yet_valid": "the key's time has not come",
+    "key_retired": "the key has retired",
+    "key_unconfirmed": "whoever publishes the key could not be asked for too long",
+}
+
+
 def _judge(report: Report, token: str, configuration: Configuration, now: float) -> None:
     """What this configuration would do with the token, and with each dataset that it grants."""
     report.judged = True
-    verifier = Verifier(configuration.token_rules, token_bytes=configuration.limits.body_token_bytes)
+    verifier = Keys(configuration.token_rules, configuration.limits, clock=lambda: now).ring.body_verifier
     try:
         claims = verifier.verify(token, now=now)
         rules = verifier.rules_of(claims)
@@ -142,6 +153,9 @@ def _judge(report: Report, token: str, configuration: Configuration, now: float)
         revoked = _revoked(configuration)
     except TokenRefused as refusal:
         report.refusal = refusal
+        if refusal.reason is not None:
+            named = "" if refusal.key is None else f" (`{refusal.key}`)"
+            report.warnings.append(f"{_REASONS[refusal.reason]}{named}; its bearer is not told")
         return
     if revoked.refuses(claims, grant.user_reference if isinstance(grant, DashboardGrant) else grant.subject):
         report.refusal = TokenRefused("token_revoked")

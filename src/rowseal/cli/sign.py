@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import Configuration, load
+from rowseal.gate.keyring import Keys
 from rowseal.grants import read_grant
 from rowseal.holder import read_holder
 from rowseal.keys import read_public_keys, thumbprint
 from rowseal.private_keys import PrivateKey, read_private_key
 from rowseal.signing import Signer
-from rowseal.tokens import Verifier
 
 __all__ = ["ALGORITHMS", "Pair", "access_tokens", "create", "name_keys", "new_pair", "pair_files", "write_new"]
 
@@ -139,7 +139,7 @@ def access_tokens(options: Options, terminal: Terminal) -> int:
 
 def _require_accepted(token: str, configuration: Configuration, terminal: Terminal) -> KeyFacts:
     """The key that verifies the token. Raises TokenRefused where this configuration would: a token that nobody takes is not printed."""
-    verifier = Verifier(configuration.token_rules, token_bytes=configuration.limits.body_token_bytes)
+    verifier = Keys(configuration.token_rules, configuration.limits, clock=terminal.clock).ring.body_verifier
     claims = verifier.verify(token, now=terminal.clock())
     rules = verifier.rules_of(claims)
     read_holder(claims.content, rules)

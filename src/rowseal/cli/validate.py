@@ -10,6 +10,7 @@ from rowseal.configuration import Configuration, load
 from rowseal.errors import Misconfigured, Problem
 from rowseal.filters import Operator
 from rowseal.gate import Gate
+from rowseal.keys.records import scan
 
 __all__ = ["validate"]
 
@@ -41,12 +42,14 @@ def validate(options: Options, terminal: Terminal) -> int:
 
 def _contents(configuration: Configuration) -> dict[str, Any]:
     keys = [(rules, key) for rules in configuration.token_rules for key in rules.keys]
+    keys += [(rules, kept.key) for rules in configuration.token_rules for source in rules.sources if source.kind == "directory" for kept in scan(source)[0]]
     return {
         "connections": {name: catalog.dialect for name, catalog in configuration.catalogs.items()},
         "keys": [
             {"id": key.facts.id, "profile": rules.profile, "algorithm": key.algorithm, "thumbprint": key.thumbprint, "development": key.facts.development}
             for rules, key in keys
         ],
+        "key_urls": [source.place for rules in configuration.token_rules for source in rules.sources if source.kind == "jwks_url"],
         "datasets": [_dataset(dataset, name) for name, catalog in configuration.catalogs.items() for dataset in catalog.datasets.values()],
     }
 
@@ -81,7 +84,9 @@ def _print(path: str, contents: dict[str, Any], terminal: Terminal) -> None:
     for key in keys:
         development = ", for development: opens datasets without a filter" if key["development"] else ""
         terminal.say(f"  key      {key['id']}  {key['algorithm']}  {key['thumbprint']}  ({key['profile']}{development})")
-    if not keys:
+    for url in contents["key_urls"]:
+        terminal.say(f"  keys     of {url}, which a server fetches")
+    if not keys and not contents["key_urls"]:
         terminal.say("  key      none: every token will be refused")
     width = max((len(dataset["id"]) for dataset in datasets), default=0)
     for dataset in datasets:
