@@ -26,7 +26,8 @@ from rowseal.catalog.reflection import Unfitting, describe, reflect, store
 from rowseal.catalog.survey import survey
 from rowseal.catalog.text import Findings
 from rowseal.engine import Database, Stop, seal
-from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, OurBug, Refused, TimedOut
+from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, OurBug, QueryRefused, Refused, TimedOut
+from rowseal.http.rewrite import Rewrite
 from rowseal.sql import GuardedRead, Reads, SecuredQuery
 from rowseal.sql.dialects import DIALECTS
 
@@ -531,3 +532,10 @@ def test_no_answer_depends_on_the_greatest_value_of_all_rows(tmp_path: Path, gre
 def test_an_engine_of_one_s_own_is_not_sealed(file: Path) -> None:
     with pytest.raises(ValueError, match="cannot be sealed"):
         seal(create_engine(f"duckdb+rowseal:///{file}"))
+
+
+def test_no_engine_behind_rowseal_gets_a_query_for_it() -> None:
+    """Its answers depend on settings of the instance that nobody can see from the text."""
+    rewrite = Rewrite(path="/query")
+    with pytest.raises(QueryRefused, match="construct_refused"):
+        rewrite.body(rewrite.read(b'{"sql": "SELECT 1"}'), forge("SELECT 1"))
