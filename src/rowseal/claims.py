@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -44,8 +45,8 @@ class Proof:
 class Claims:
     """The verified content of one token. Only `tokens` makes one.
 
-    `expires_at` is in seconds since the epoch (UTC), the earliest of the token's own moments of expiry. `issued_at` is its `iat`; where it has
-    none, the earliest that its rules allow: the expiry minus `max_lifetime`. `token_id` is its `jti`.
+    `expires_at` is in seconds since the epoch (UTC): `ends_at`, the earliest of the token's own moments of expiry, or before it the end of the
+    key as far as that is known now. `issued_at` is its `iat`; where it has none, `ends_at` minus `max_lifetime`. `token_id` is its `jti`.
     `digest` is the hex SHA-256 of `header.payload`: an ECDSA signature can be altered without becoming invalid, so it is no identity.
     `proof` is None for claims that a signer reads before it signs them.
     """
@@ -57,3 +58,4 @@ class Claims:
     proof: Proof | None = None
     issued_at: float = 0.0
     token_id: str | None = field(default=None, repr=False)
+    ends_at: float = math.inf

@@ -57,15 +57,16 @@ class Seen:
         name, second = hashlib.sha256(f"{key} {jti}".encode("utf-8", "surrogatepass")).digest(), int(made_at)
         with self._lock:
             if second not in self._by_second:
-                # kept twice as long as a proof lives: a clock that is set back a little brings none back to life
+                # INVARIANT: what is forgotten is not taken again, whatever the clock says: from then on no proof of its second is, nor an earlier one.
                 for old in [each for each in self._by_second if each < now - 2 * LIVES_SECONDS]:
                     self._count -= len(self._by_second.pop(old))
+                    self._floor = max(self._floor, old)
             elif name in self._by_second[second]:
                 raise TokenRefused("proof_replayed")
             while self._count >= self._entries:
-                # INVARIANT: what is forgotten early is not taken again: from then on no proof of its second is, nor an earlier one.
-                self._floor = min(self._by_second)
-                self._count -= len(self._by_second.pop(self._floor))
+                oldest = min(self._by_second)
+                self._count -= len(self._by_second.pop(oldest))
+                self._floor = max(self._floor, oldest)
             if second <= self._floor:
                 raise _refused("the DPoP proof is older than what this server can remember at the moment")
             self._by_second.setdefault(second, set()).add(name)

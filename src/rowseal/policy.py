@@ -279,6 +279,7 @@ def chosen(rows: Rows) -> Iterator[tuple[str, Bound]]:
     # The rules of the configuration stand last, one part each, in the order of the file.
     parts, rules = rows.predicate.parts, rows.dataset.secure_filters
     own = len(parts) - len(rules)
+    yield from _conditions(rows.trusted)
     yield from _conditions(parts[:own])
     for rule, part in zip(rules, parts[own:], strict=True):
         if isinstance(part, Through):

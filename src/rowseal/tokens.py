@@ -126,13 +126,14 @@ class Verifier:
         rules = self._rules[key.facts.id]
         if proof.type not in rules.types:
             raise _wrong_type(rules.types)
+        ends_at = _check_times(content, rules, now)
         # INVARIANT: what was proven by a key ends with it, wherever it is remembered.
-        expires_at = min(_check_times(content, rules, now), key.retire_at, key.confirmed_until)
+        expires_at = min(ends_at, key.retire_at, key.confirmed_until)
         _check_issuer(content, rules)
         _check_present(content, rules)
         # Without `iat` nobody knows when it was issued. The earliest moment that the rules allow is the one by which the most is revoked.
-        issued_at = _seconds(content["iat"], "iat") if "iat" in content else expires_at - rules.max_lifetime
-        return Claims(key.facts, content, expires_at, digest, proof, issued_at, _token_id(content))
+        issued_at = _seconds(content["iat"], "iat") if "iat" in content else ends_at - rules.max_lifetime
+        return Claims(key.facts, content, expires_at, digest, proof, issued_at, _token_id(content), ends_at)
 
     def _split(self, token: str, member: str) -> tuple[str, str, bytes]:
         if not isinstance(token, str) or not token:

@@ -55,8 +55,14 @@ def end_subject(options: Options, terminal: Terminal) -> int:
 
 
 def end_key(options: Options, terminal: Terminal) -> int:
-    """`revoke key`: the tokens that a key has signed. It may sign others, unless it is for good."""
-    return _end(options, terminal, Kind.KEY, options.key, known=lambda document: [key.id for entry in document.tokens for key in entry.keys])
+    """`revoke key`: the tokens that a key has signed. It may sign others, unless it is for good. The id of a directory means all its keys."""
+
+    def known(document: Document) -> list[str]:
+        entries = [key for entry in document.tokens for key in entry.keys]
+        inside = [options.key for key in entries if key.directory is not None and options.key.rpartition("/")[0] == key.id]
+        return [*(key.id for key in entries), *inside]
+
+    return _end(options, terminal, Kind.KEY, options.key, known=known)
 
 
 def end_dataset(options: Options, terminal: Terminal) -> int:

@@ -145,31 +145,34 @@ class Keys:
 
 
 def _composed(rules: Iterable[TokenRules], seen: Iterable[Watched]) -> tuple[TokenRules, ...]:
-    """The rules with the keys that were seen. What is written in the file comes first, and a key stands once."""
+    """The rules with the keys that were seen. A key stands once: what is written in the file comes first, then what lies in a directory.
+
+    INVARIANT: whoever publishes a key has not shown that it is theirs, so no URL takes one that the operator has put somewhere.
+    """
     by_source = {each.source: each for each in seen}
     rules = tuple(rules)
     found = [replace(entry, sources=()) for entry in rules]
     ids = {key.facts.id for entry in rules for key in entry.keys}
     thumbprints = {key.thumbprint for entry in rules for key in entry.keys}
-    for entry in rules:
-        for source in entry.sources:
-            of_project: dict[str | None, list[PublicKey]] = {}
-            for kept in by_source[source].seen.keys:
-                wanted = kept.project_id or entry.project_id
-                why = None
-                if kept.key.thumbprint in thumbprints:
-                    why = "the same key stands elsewhere"
-                elif kept.key.facts.id in ids:
-                    why = "its id is that of another key"
-                elif entry.project_id not in {None, wanted}:
-                    why = "its project is not the one of its profile"
-                if why is not None:
-                    _log.warning("keys `%s`: %s is not used: %s", source.facts.id, kept.key.thumbprint, why)
-                    continue
-                thumbprints.add(kept.key.thumbprint)
-                of_project.setdefault(wanted, []).append(kept.key)
-            ids |= {key.facts.id for keys in of_project.values() for key in keys}
-            found += [replace(entry, sources=(), keys=tuple(keys), project_id=project) for project, keys in of_project.items()]
+    sources = [(entry, source) for entry in rules for source in entry.sources]
+    for entry, source in sorted(sources, key=lambda each: each[1].kind != "directory"):
+        of_project: dict[str | None, list[PublicKey]] = {}
+        for kept in by_source[source].seen.keys:
+            wanted = kept.project_id or entry.project_id
+            why = None
+            if kept.key.thumbprint in thumbprints:
+                why = "the same key stands elsewhere"
+            elif kept.key.facts.id in ids:
+                why = "its id is that of another key"
+            elif entry.project_id not in {None, wanted}:
+                why = "its project is not the one of its profile"
+            if why is not None:
+                _log.warning("keys `%s`: %s is not used: %s", source.facts.id, kept.key.thumbprint, why)
+                continue
+            thumbprints.add(kept.key.thumbprint)
+            of_project.setdefault(wanted, []).append(kept.key)
+        ids |= {key.facts.id for keys in of_project.values() for key in keys}
+        found += [replace(entry, sources=(), keys=tuple(keys), project_id=project) for project, keys in of_project.items()]
     return tuple(found)
 
 

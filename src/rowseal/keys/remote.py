@@ -100,6 +100,8 @@ def fetch(url: str, *, timeout: float) -> Fetched:
 
 
 def _answer(connection: http.client.HTTPConnection, parts: SplitResult, ends: float) -> Fetched:
+    if time.monotonic() >= ends:  # INVARIANT: else the watchdog has not run out yet, and has what it will cut
+        raise Unfetched("the answer takes too long")
     connection.request("GET", f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/", headers=_SENT)
     with closing(connection.getresponse()) as answer:
         if answer.status != 200:

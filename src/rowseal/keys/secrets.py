@@ -30,6 +30,8 @@ _PUBLISHED: Final = frozenset(
     }
 )
 _KEY_TEXT: Final = re.compile(r"-----BEGIN |^(?:ssh-|ecdsa-|sk-ssh-|sk-ecdsa-)|^\ufeff|^[\[{]")
+# The same in base64, as environment variables hold it; of JSON only what names a member of a key, because any two bytes may be chance.
+_KEY_BYTES: Final = re.compile(rb"-----BEGIN |\A(?:ssh-|ecdsa-|sk-ssh-|sk-ecdsa-|\s*[\[{]\s*(?:\{\s*)?\"(?:keys|kty|crv|alg|use|key_ops|kid|n|e|x|y)\")")
 _CURE: Final = "make one with `openssl rand -base64 48`"
 # A secret's name within this process. INVARIANT: it is no digest of the secret alone, which whoever sees it could try guesses against.
 _NAMING: Final = secrets.token_bytes(32)
@@ -41,7 +43,7 @@ def read_secret(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> 
         raise KeyRefused("a shared secret has the algorithm HS256 alone: remove `algorithm:`, or write a public key")
     secret = text.encode()
     # INVARIANT: what verifies as a public key is never a secret: its text is public, and whoever has it would sign (RFC 8725 section 3.1).
-    if _KEY_TEXT.search(text) or _is_der(secret):
+    if _KEY_TEXT.search(text) or _is_key(secret):
         raise KeyRefused("this is a key or certificate, and no shared secret: write it as `public_key:`, `public_key_file:` or `jwks_file:`")
     if text != text.strip() or any(ord(character) < 32 for character in text):
         raise KeyRefused("the secret begins or ends with a blank, or has a line break in it, and others would read it differently: write it in one line")
@@ -53,11 +55,14 @@ def read_secret(text: str, *, facts: KeyFacts, algorithm: str | None = None) -> 
     return PublicKey(facts=facts, algorithm="HS256", thumbprint=name, key=secret, source="secret")
 
 
-def _is_der(secret: bytes) -> bool:
-    for der in (secret, _decoded(secret)):
+def _is_key(secret: bytes) -> bool:
+    once = _decoded(secret)
+    for content in (secret, once, _decoded(once)):
+        if _KEY_BYTES.search(content):
+            return True
         for load in (load_der_public_key, load_der_x509_certificate):
             try:
-                load(der)
+                load(content)
             except (ValueError, TypeError, UnsupportedAlgorithm):
                 continue
             return True

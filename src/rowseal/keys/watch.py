@@ -79,7 +79,8 @@ class KeySet:
 
     def look(self, now: float, *, force: bool = False) -> bool:
         """Fetch the set if it is time. Whether that changed what is seen. Blocks, for `refresh.timeout` at most."""
-        if now < self._due and not force:
+        # a clock that was set back is no reason to wait until it shows again what it had shown
+        if self._tried <= now < self._due and not force:
             return False
         before, refresh, self.fetching, self._tried = self.seen, self.source.refresh, True, now
         try:

@@ -130,8 +130,8 @@ class RevocationFile:
 
     def _replace(self, descriptor: int, content: bytes) -> None:
         """INVARIANT: whoever reads finds the old file or the new one, whenever this process or the machine ends."""
-        was = os.fstat(descriptor)
-        made, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        was, path = os.fstat(descriptor), self._path.resolve()  # the file itself: others may reach it by another name
+        made, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             try:
                 os.fchmod(made, was.st_mode & 0o777)
@@ -140,12 +140,12 @@ class RevocationFile:
                 _write(made, content)
             finally:
                 os.close(made)
-            os.replace(name, self._path)  # noqa: PTH105 -- the name is a text
+            os.replace(name, path)  # noqa: PTH105 -- the name is a text
         except BaseException:
             with suppress(OSError):
                 os.unlink(name)  # noqa: PTH108 -- as above
             raise
-        _settle(self._path.parent)
+        _settle(path.parent)
 
 
 @contextmanager

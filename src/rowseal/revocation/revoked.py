@@ -56,6 +56,8 @@ class Revoked:
             or (claims.token_id is not None and claims.token_id in self.ids)
             or (subject is not None and issued < self.subjects.get(subject, -inf))
             or issued < self.keys.get(claims.key.id, -inf)
+            # A key of a directory is called by the id of its entry, a slash and its name: who revokes the entry means all of them.
+            or issued < self.keys.get(claims.key.id.rpartition("/")[0], -inf)
         )
 
     def closed(self, issued_at: float) -> frozenset[str]:

@@ -52,11 +52,13 @@ class Uses:
             raise TokenRefused(
                 "claim_invalid", "`jti` of the token is missing, and this key's tokens hold for one use", hint="sign a fresh `jti` into each token"
             )
-        # The key is part of the name: two issuers may count their tokens alike.
-        signer = "" if claims.proof is None else claims.proof.thumbprint
+        # The key is part of the name: two issuers may count their tokens alike. A shared secret is called otherwise in each process, but for its id.
+        proof = claims.proof
+        signer = "" if proof is None else f"secret {claims.key.id}" if proof.algorithm == "HS256" else proof.thumbprint
         name = hashlib.sha256(f"{signer}\n{claims.token_id}".encode("utf-8", "surrogatepass")).hexdigest()
         try:
-            fresh = self._database.use(name, until=claims.expires_at)
+            # INVARIANT: remembered for the token's own life. Its key may be confirmed anew, or retired later, and then it is taken for as long.
+            fresh = self._database.use(name, until=claims.ends_at)
         except StoreUnavailable as problem:
             raise self._unavailable(problem) from None
         if not fresh:
@@ -76,7 +78,7 @@ class Uses:
             return
         try:
             for _ in range(3):
-                at, ended = self._database.seen(claims.digest, now=now, until=claims.expires_at)
+                at, ended = self._database.seen(claims.digest, now=now, until=claims.ends_at)
                 known = self._seen.get(claims.digest)
                 last = max(at, known.last) if known is not None else at
                 # INVARIANT: what ended stays ended: a row that says so is never written again, and lives longer than the token.
