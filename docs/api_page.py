@@ -12,9 +12,11 @@ from typing import Any, Final
 import rowseal
 from rowseal import Access, DashboardAccess, Gate, GateMiddleware, Presented, Result, Rewrite, SecuredQuery, Signer, access_of, app, errors
 from rowseal.claims import KeyFacts
-from rowseal.engine import seal, to_json
+from rowseal.engine import seal, to_arrow, to_csv, to_json, to_ndjson
 from rowseal.gate import VisibleDataset
+from rowseal.gate.streams import AsyncStream, Stream
 from rowseal.grants import Grant
+from rowseal.http import answers
 from rowseal.keys import KeyRefused
 from rowseal.signing import SigningRefused
 
@@ -51,6 +53,8 @@ ENTRIES: Final = {
         Entry(Access, "rowseal", "`Gate.verify`"),
         Entry(SecuredQuery, "rowseal", "`Access.secure`", ("take_ticket",)),
         Entry(Result, "rowseal", "`Access.execute`"),
+        Entry(Stream, "rowseal.gate.streams", "`Access.stream`", ("running",)),
+        Entry(AsyncStream, "rowseal.gate.streams", "`Access.astream`"),
         Entry(Grant, "rowseal.grants", "`Access.grant`"),
         Entry(KeyFacts, "rowseal.claims", "`Grant.key`"),
         Entry(Presented, "rowseal"),
@@ -60,7 +64,11 @@ ENTRIES: Final = {
         Entry(GateMiddleware, "rowseal"),
         Entry(access_of, "rowseal"),
         Entry(Rewrite, "rowseal", "", ("read", "body")),
+        Entry(answers.answer, "rowseal.http.answers"),
         Entry(to_json, "rowseal.engine"),
+        Entry(to_ndjson, "rowseal.engine"),
+        Entry(to_csv, "rowseal.engine"),
+        Entry(to_arrow, "rowseal.engine"),
         Entry(seal, "rowseal.engine"),
         Entry(app.create_app, "rowseal.app"),
     ),

@@ -31,6 +31,7 @@ _GROUPS: Final = {
     404: "nothing to be had here",
     405: "not by this method",
     409: "something else is there",
+    406: "not in this form",
     413: "larger than this server accepts",
     429: "too much at once",
     502: "the database",

@@ -41,12 +41,14 @@ def _operation(heading: str, operation: Mapping[str, Any]) -> Iterator[str]:
     said = (operation["summary"], operation.get("description"), None if operation["security"] else "Needs no token.")
     yield "\n".join(each for each in said if each) + "\n"
     if "requestBody" in operation:
-        yield f"Takes an {_link(operation['requestBody'])}.\n"
+        yield f"Takes {_link(operation['requestBody'])}.\n"
     yield "| status | answer | codes |\n|---|---|---|"
     for status, answer in operation["responses"].items():
         schema = _schema(answer)
         codes = schema["allOf"][1]["properties"]["code"]["enum"] if "allOf" in schema else []
-        shown = f"{answer['description']}: {_link(answer)}" if "$ref" in schema else answer["description"]
+        shown = f"{answer['description']}: {_link(answer)}" if schema.keys() & {"$ref", "oneOf"} else answer["description"]
+        for form, about in list(answer["content"].items())[1:]:
+            shown += f"<br>`{form}`: {about['schema']['description']}"
         yield f"| {status} | {shown} | {', '.join(f'[`{code}`](errors.md#{code})' for code in codes)} |"
     yield ""
 
@@ -61,6 +63,8 @@ def _link(content: Mapping[str, Any]) -> str:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
+    if "oneOf" in schema:
+        return " or ".join(map(_kind, schema["oneOf"]))
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return f"[{name}](#{name.lower()})"

@@ -18,6 +18,7 @@ CLASSES = {
     404: {errors.QueryRefused, errors.AdminRefused},
     405: {errors.QueryRefused},
     409: {errors.AdminRefused},
+    406: {errors.QueryRefused},
     413: {errors.BudgetExceeded},
     429: {errors.BudgetExceeded},
     502: {errors.EngineFailed},

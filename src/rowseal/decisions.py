@@ -31,7 +31,8 @@ class Decision:
     `token` is the start of the token's digest (12 hex digits) and `key` the id of the key that verified it: both None when nothing was
     verified. `connection` is whose database was asked, or would have been; None where none of several took the query. `datasets` are ids of
     the catalog, never names that only the bearer wrote. `stages` are microseconds by stage name.
-    `rows` and `truncated` speak of an answer that was sent. `reason` says of a token that nothing proves why: its bearer is not told.
+    `rows` and `truncated` speak of an answer that was sent; of one that was broken off, `rows` had gone out. `reason` says of a token that
+    nothing proves why: its bearer is not told.
     """
 
     request_id: str
@@ -70,8 +71,8 @@ class Trail:
 
     __slots__ = ("_nanoseconds", "_told", "refused", "request_id")
 
-    def __init__(self) -> None:
-        self.request_id = uuid4().hex
+    def __init__(self, request_id: str | None = None) -> None:
+        self.request_id = request_id or uuid4().hex
         self.refused: Exception | None = None
         self._told: WeakSet[Exception] | None = None
         self._nanoseconds: dict[str, int] = {}
@@ -116,9 +117,12 @@ _current: ContextVar[Trail] = ContextVar("rowseal_trail")
 
 
 @contextmanager
-def follow() -> Iterator[Trail]:
-    """Begin the trail of one request: inside, also in threads that anyio starts, `trail()` gives this one."""
-    begun = Trail()
+def follow(request_id: str | None = None) -> Iterator[Trail]:
+    """Begin the trail of one request: inside, also in threads that anyio starts, `trail()` gives this one.
+
+    `request_id`: that of a request of which this is a part.
+    """
+    begun = Trail(request_id)
     token = _current.set(begun)
     try:
         yield begun

@@ -164,6 +164,11 @@ CODES: Final[dict[str, Code]] = {
     "key_taken": Code(409, "the name or the key is taken", "add a new key under a new name"),
     "path_unknown": Code(404, "there is nothing at this path", "GET /openapi.json, which lists the paths"),
     "method_refused": Code(405, "this path does not take this method", "use the method that the `Allow` header names"),
+    "format_refused": Code(
+        406,
+        "the answer is wanted in a form that this server does not have",
+        "send `Accept: application/json`, `application/x-ndjson`, `text/csv` or `application/vnd.apache.arrow.stream`",
+    ),
     "path_closed": Code(404, "this path is not open", "ask the operator to open it by name"),
     # 413, 429, 502, 504, 499, 500
     "body_too_large": Code(

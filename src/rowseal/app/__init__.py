@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -26,21 +27,28 @@ from starlette.routing import Route
 from rowseal import decisions
 from rowseal.app.admin import SECRET_BYTES, create_admin
 from rowseal.app.openapi import DATASETS, EXPLAIN, HEALTH, OPENAPI, QUERY, READY, document
-from rowseal.errors import AccessRefused, OurBug, QueryRefused, Refused, TokenRefused
+from rowseal.app.several import several
+from rowseal.claims import Json
+from rowseal.errors import AccessRefused, BudgetExceeded, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.gate import Access, Gate, VisibleDataset
+from rowseal.http.accept import accepted
+from rowseal.http.answers import answer, nobody, while_connected
 from rowseal.http.holder import check_urls
 from rowseal.http.middleware import GateMiddleware
 from rowseal.http.rewrite import Ask, Rewrite
-from rowseal.http.transport import problem
+from rowseal.http.transport import BODY_DEPTH, problem
+from rowseal.strict import Malformed, json_object
 
 __all__ = ["SECRET_BYTES", "create_admin", "create_app"]
 
 _BODY: Final = Rewrite(path=QUERY)
+_SEVERAL: Final = "queries"
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SCALAR: Final = (str, int, float, bool, type(None))
 _PROBE_SECONDS: Final = 2.0
 _PROBE_HOLDS_SECONDS: Final = 1.0
 
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-_T = TypeVar("_T")
 
 
 def create_app(gate: Gate, *, development: bool = False, public_urls: Sequence[str] = ()) -> Starlette:
@@ -77,10 +85,18 @@ class _Gateway:
 
     async def query(self, request: Request) -> Response:
         access = self._access(request)
-        ask = await _asked(request)
-        answer = await _while_connected(request, partial(access.ajson, ask.sql, ask.params, ask.dataset))
-        self._require(access)
-        return _answer(answer)
+        accepted(request.headers.getlist("accept"))  # before anything is read
+        content = await _content(request)
+        check = partial(self._require, access)
+        if _SEVERAL in content:
+            accepted(request.headers.getlist("accept"), only_json=True)
+            limits = self._gate.limits
+            asks = _asks(content, limits.queries)
+            found = await while_connected(request, partial(several, access, asks, most_bytes=limits.result_bytes))
+            check()
+            return nobody() if found is None else _answer(found)
+        ask = _ask(content)
+        return await answer(request, access, ask.sql, ask.params, ask.dataset, check=check)
 
     async def datasets(self, request: Request) -> Response:
         access = self._access(request)
@@ -90,7 +106,7 @@ class _Gateway:
 
     async def explain(self, request: Request) -> Response:
         access = self._access(request, explain=True)
-        ask = await _asked(request)
+        ask = _ask(await _content(request))
         explained = await access.aexplain(ask.sql, ask.params, ask.dataset)
         self._require(access, explain=True)
         return _answer(_json(explained))
@@ -163,7 +179,7 @@ def _route(path: str, method: str, handler: _Handler) -> Route:
         except (Refused, HTTPException):
             raise
         except ClientDisconnect:
-            return _nobody()
+            return nobody()
         except Exception as failure:
             # INVARIANT: whatever goes wrong is a refusal; its words may quote a value, so they stay here
             raise OurBug(type(failure).__name__) from failure
@@ -171,33 +187,33 @@ def _route(path: str, method: str, handler: _Handler) -> Route:
     return Route(path, endpoint, methods=[method])
 
 
-async def _asked(request: Request) -> Ask:
-    ask = _BODY.read(await request.body())
+async def _content(request: Request) -> dict[str, Json]:
+    try:
+        return json_object(await request.body(), depth=BODY_DEPTH)
+    except Malformed:
+        raise QueryRefused("request_malformed", "the body is not one strict JSON object") from None
+
+
+def _ask(content: Mapping[str, Json]) -> Ask:
+    ask = _BODY.take_apart(content)
     if unknown := ask.rest.keys() - {_BODY.dataset}:
         raise QueryRefused("request_malformed", f"the body has {len(unknown)} member(s) besides `sql`, `params` and `dataSetId`")
     return ask
 
 
-async def _while_connected(request: Request, work: Callable[[], Awaitable[bytes]]) -> bytes | None:
-    """The work's answer, or None where the client has gone before it came; the work is cancelled then."""
-    outcome: bytes | Exception | None = None
-
-    async with anyio.create_task_group() as group:
-
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            group.cancel_scope.cancel()
-
-        group.start_soon(watch)
-        try:
-            outcome = await work()
-        except Exception as failure:  # noqa: BLE001 -- raised below: out of here it would be one of a group
-            outcome = failure
-        group.cancel_scope.cancel()
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+def _asks(content: Mapping[str, Json], most: int) -> list[Ask]:
+    """The queries of a request that has several."""
+    queries = content[_SEVERAL]
+    if len(content) > 1 or not isinstance(queries, list) or not queries:
+        raise QueryRefused("request_malformed", "`queries` in the body is not the one member and a list of queries")
+    if len(queries) > most:
+        raise BudgetExceeded("body_too_large", f"the request holds more than {most} queries", hint="send them in several requests, or raise `limits.queries`")
+    if not all(isinstance(each, dict) for each in queries):
+        raise QueryRefused("request_malformed", "each of `queries` is an object with `sql`")
+    asks = [_ask(each) for each in queries if isinstance(each, dict)]
+    if not all(ask.sql and all(_NAME.fullmatch(name) and isinstance(value, _SCALAR) for name, value in ask.params.items()) for ask in asks):
+        raise QueryRefused("request_malformed", "one of `queries` has no SQL, or a parameter whose name or value none can have")
+    return asks
 
 
 def _dataset(visible: VisibleDataset) -> dict[str, Any]:
@@ -213,13 +229,8 @@ def _json(content: object) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _answer(body: bytes | None) -> Response:
-    return _nobody() if body is None else Response(body, media_type="application/json")
-
-
-def _nobody() -> Response:
-    """For a client that has gone: the server drops it."""
-    return Response(status_code=499)
+def _answer(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 async def _unknown_path(request: Request, failure: Exception) -> Response:

@@ -31,6 +31,7 @@ _STATUS: Final = {
     400: "Not a request or query that is accepted",
     401: "Who the bearer is was not proven",
     403: "Not for this bearer",
+    406: "Wanted in a form that this server does not have",
     413: "Larger than this server accepts or sends",
     429: "Too many queries at once, or more than the key may in an hour",
     500: "A promise of rowseal's own did not hold",
@@ -57,12 +58,14 @@ def document() -> dict[str, Any]:
                 "post": {
                     "operationId": "query",
                     "summary": "Run one SELECT and get the permitted rows.",
-                    "description": "The answer is cut at the server's row limit and then says `truncated`.",
+                    "description": "The answer is cut at the server's row limit and then says `truncated`. `Accept` chooses its form; "
+                    "what has no place for `truncated` is refused instead of being cut. Long answers but JSON go out while they are read. "
+                    "Several queries run at once, each with a transaction and limits of its own, and are answered in JSON.",
                     "security": _TOKEN,
-                    "requestBody": _body("Ask"),
+                    "requestBody": _body("Ask", "Asks"),
                     "responses": {
-                        "200": _json("The permitted rows", "Answer"),
-                        **_refusals(400, 401, 403, 413, 429, 500, 502, 503, 504, but={"explain_closed"}),
+                        "200": _rows(),
+                        **_refusals(400, 401, 403, 406, 413, 429, 500, 502, 503, 504, but={"explain_closed"}),
                     },
                 }
             },
@@ -142,8 +145,24 @@ def _json(description: str, schema: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _ref(schema)}}}
 
 
-def _body(schema: str) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}
+def _rows() -> dict[str, Any]:
+    forms = {
+        "application/x-ndjson": "An object with `columns`, an array for each row, and an object with `truncated`; "
+        "or, where the query fails, a Problem as the last line.",
+        "text/csv": "RFC 4180 with a header, UTF-8. Text stands in quotes; "
+        "one that begins with `=`, `+`, `-`, `@`, a tab, a line break or `'` has a `'` before it.",
+        "application/vnd.apache.arrow.stream": "Arrow's IPC stream, where the server has it.",
+    }
+    schemas = {form: {"schema": {"type": "string", "description": about}} for form, about in forms.items()}
+    return {"description": "The permitted rows", "content": {"application/json": {"schema": _either("Answer", "Answers")}, **schemas}}
+
+
+def _body(*schemas: str) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": _either(*schemas)}}}
+
+
+def _either(*schemas: str) -> dict[str, Any]:
+    return _ref(schemas[0]) if len(schemas) == 1 else {"oneOf": [_ref(each) for each in schemas]}
 
 
 def _refusals(*statuses: int, but: set[str]) -> dict[str, Any]:
@@ -189,6 +208,19 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "dataSetId": {"description": "The id of the one dataset that the query reads, where it shall read no other.", "type": ["string", "null"]},
         },
         optional=("params", "dataSetId"),
+    ),
+    "Asks": _object(
+        "Several queries in one request. How many there may be is the server's affair (`limits.queries`).",
+        {"queries": {**_list(_ref("Ask"), "Each is admitted, run and answered, or refused, by itself."), "minItems": 1}},
+    ),
+    "Answers": _object(
+        "What became of several queries.",
+        {
+            "results": {
+                **_list({"oneOf": [_ref("Answer"), _ref("Problem")]}, "In the order of the queries. That one is refused changes nothing for the others."),
+                "minItems": 1,
+            }
+        },
     ),
     "Answer": _object(
         "Rows, column by column in the order of the SELECT list.",

@@ -201,6 +201,7 @@ class Limits:
     nodes: int = 3_000
     result_bytes: int = 50_000_000
     concurrent: int = 64
+    queries: int = 10
 
 
 @dataclass(frozen=True, slots=True)

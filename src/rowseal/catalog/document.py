@@ -329,6 +329,8 @@ class LimitsEntry(_Entry):
     """The largest answer. Default: 50MB."""
     concurrent: Count | None = None
     """The most queries at once. Default: 64."""
+    queries: Count | None = None
+    """The most queries in one request. Default: 10."""
 
 
 class FunctionsEntry(_Entry):

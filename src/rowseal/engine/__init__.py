@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -17,7 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rowseal import decisions
 from rowseal.catalog import ONLY_CONNECTION, Limits
-from rowseal.engine.result import Result, to_json, weigh
+from rowseal.engine.formats import Writer, to_arrow, to_csv, to_json, to_ndjson
+from rowseal.engine.result import Result, weigh
+from rowseal.engine.rows import Rows
 from rowseal.engine.seal import seal
 from rowseal.engine.sqlite import SQLiteDriver
 from rowseal.engine.stop import Stop
@@ -25,7 +28,7 @@ from rowseal.engine.testimony import Heard, Testimony
 from rowseal.errors import BudgetExceeded, Cancelled, EngineFailed, Misconfigured, OurBug, Problem, Refused
 from rowseal.sql import SecuredQuery
 
-__all__ = ["Database", "Result", "Stop", "seal", "to_json"]
+__all__ = ["Database", "Result", "Rows", "Stop", "Writer", "seal", "to_arrow", "to_csv", "to_json", "to_ndjson"]
 
 _log: Final = logging.getLogger("rowseal.engine")
 _RECYCLE_SECONDS: Final = 1800
@@ -60,6 +63,10 @@ class _Driver(Protocol):
     def render(self, query: SecuredQuery) -> tuple[str, dict[str, Any] | tuple[Any, ...]]: ...
     def running(self, connection: Connection, query: SecuredQuery) -> AbstractContextManager[None]: ...
     def types(self, description: Sequence[Any]) -> tuple[str, ...]: ...
+
+    def exact(self, description: Sequence[Any]) -> tuple[str, ...]:
+        """The Arrow type of each column, as `formats.arrow_stream` spells it; empty where the database has none to say."""
+
     def interrupter(self, connection: Connection) -> Callable[[], None]: ...
     def probe(self, engine: Engine) -> None: ...
     def refusal(self, error: Exception) -> tuple[Refused, str]: ...
@@ -108,22 +115,43 @@ class Database:
         `limits.result_bytes`; `EngineFailed` for whatever the database says no to; `OurBug` when the database denied what only an
         unguarded or writing query asks, or for anything that is not a `SecuredQuery` of this dialect.
         """
-        # INVARIANT: nothing but a SecuredQuery ever reaches a connection (G6)
-        if type(query) is not SecuredQuery:
-            raise OurBug("something that is not a SecuredQuery was to be executed")
-        if query.dialect != self._driver.dialect:
-            raise OurBug("a query secured for one dialect was to be executed in another")
-        if query.connection != self._connection:
-            raise OurBug("a query secured for one connection was to be executed on another")
-        if not self._slots.acquire(blocking=False):
-            raise BudgetExceeded("too_many_queries")
+        self._begin(query)
         try:
-            return self._run(query, stop or Stop())
+            with self._running(query, stop or Stop()) as cursor:
+                return self._read(cursor, query)
         except Exception as error:  # noqa: BLE001 -- G4: whatever went wrong, the answer is a refusal
             refused = self._refusal(error, stopped=stop is not None and stop.asked)
         finally:
             self._slots.release()
         # INVARIANT: raised outside of the handler and with nothing behind it, so that no traceback shows the database's words (G10)
+        refused.__cause__ = refused.__context__ = None
+        raise refused
+
+    @contextmanager
+    def open(self, query: SecuredQuery, stop: Stop) -> Iterator[Rows]:
+        """Run the query and let its rows be taken while this lasts; it has one of the places for queries, and a connection, until the end.
+
+        Raises what `execute` does, also from within. What is raised may have the database's words behind it: whoever lets it out takes them away.
+        """
+        self._begin(query)
+        deadline = time.monotonic() + self._limits.seconds
+        try:
+            with self._running(query, stop) as cursor:
+                yield Rows(
+                    cursor,
+                    most_rows=query.row_limit,
+                    most_bytes=self._limits.result_bytes,
+                    deadline=deadline,
+                    columns=self._columns(cursor),
+                    declared=self._driver.types(cursor.description),
+                    exact=self._driver.exact(cursor.description),
+                )
+        except Exception as error:  # noqa: BLE001 -- as above
+            refused = self._refusal(error, stopped=stop.asked)
+        else:
+            return
+        finally:
+            self._slots.release()
         refused.__cause__ = refused.__context__ = None
         raise refused
 
@@ -192,7 +220,21 @@ class Database:
             return "database", f"engine: {{{key}: true}}"
         return f"connections.{self._connection}.url", f"{key}: true"
 
-    def _run(self, query: SecuredQuery, stop: Stop) -> Result:
+    def _begin(self, query: SecuredQuery) -> None:
+        """Take one of the places for queries."""
+        # INVARIANT: nothing but a SecuredQuery ever reaches a connection (G6)
+        if type(query) is not SecuredQuery:
+            raise OurBug("something that is not a SecuredQuery was to be executed")
+        if query.dialect != self._driver.dialect:
+            raise OurBug("a query secured for one dialect was to be executed in another")
+        if query.connection != self._connection:
+            raise OurBug("a query secured for one connection was to be executed on another")
+        if not self._slots.acquire(blocking=False):
+            raise BudgetExceeded("too_many_queries")
+
+    @contextmanager
+    def _running(self, query: SecuredQuery, stop: Stop) -> Iterator[Any]:
+        """The cursor of the query, which runs."""
         statement, params = self._driver.render(query)
         with self._engine.connect() as connection:
             try:
@@ -206,16 +248,20 @@ class Database:
                     # `no_parameters` where there are none: else the driver looks for binds in the bearer's literals
                     result = connection.exec_driver_sql(statement, params or None, execution_options={"no_parameters": not params})
                     try:
-                        return self._read(result.cursor, query)
+                        yield result.cursor
                     finally:
                         result.close()  # before the witness forgets what the query may read
             finally:
                 if stop.asked:
                     connection.invalidate()  # an interruption may still be on its way to it
 
+    @staticmethod
+    def _columns(cursor: Any) -> tuple[str, ...]:
+        return tuple(column[0] for column in cursor.description)
+
     def _read(self, cursor: Any, query: SecuredQuery) -> Result:
         """Row by row, so that no more than one row is held beyond the byte limit."""
-        columns = tuple(column[0] for column in cursor.description)
+        columns = self._columns(cursor)
         declared = self._driver.types(cursor.description)
         rows: list[tuple[Any, ...]] = []
         left = self._limits.result_bytes

@@ -49,6 +49,21 @@ _TYPES: Final[Mapping[str, str]] = {
     "BLOB": "bytes",
     **dict.fromkeys(("STRUCT", "MAP", "UNION", "LIST"), "json"),
 }
+# Those of Arrow; a sum of whole numbers is a HUGEINT.
+_EXACT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"), "int64"),
+    "UBIGINT": "uint64",
+    **dict.fromkeys(("HUGEINT", "UHUGEINT"), "decimal(38,0)"),
+    "DOUBLE": "float64",
+    "FLOAT": "float32",
+    "BOOLEAN": "bool_",
+    "DATE": "date32",
+    "TIME": "time",
+    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "timestamp"),
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "BLOB": "binary",
+    **dict.fromkeys(("STRUCT", "MAP", "UNION", "LIST"), "json"),
+}
 _MISTAKE: Final = "the database does not take the query: a column outside of an aggregate is not in GROUP BY, or a type does not fit"
 _CURE: Final = "add the column to GROUP BY, or aggregate it; write types, such as `CAST(name AS TEXT)`"
 
@@ -122,6 +137,10 @@ class DuckDBDriver:
         """The type of each column, as DuckDB declares it. What is not known here comes as text."""
         return tuple("json" if name.endswith("]") else _TYPES.get(name.partition("(")[0], "string") for name in (str(column[1]) for column in description))
 
+    def exact(self, description: Sequence[Any]) -> tuple[str, ...]:
+        """The Arrow type of each column."""
+        return tuple(_exact(str(column[1])) for column in description)
+
     def refusal(self, error: Exception) -> tuple[Refused, str]:
         """What to tell the bearer, and the only words of it that a log may hold."""
         if isinstance(error, duckdb.InterruptException):
@@ -139,6 +158,12 @@ class DuckDBDriver:
     def role_problems(self, connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:  # noqa: ARG002 -- one interface for every database
         """A file has no roles, and it is opened read-only."""
         return []
+
+
+def _exact(declared: str) -> str:
+    if declared.endswith("]"):
+        return "json"
+    return declared.lower().replace(" ", "") if declared.startswith("DECIMAL(") else _EXACT.get(declared.partition("(")[0], "string")
 
 
 def _driver(connection: Connection) -> Any:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 import pymysql
-from pymysql.constants import ER, FIELD_TYPE
+from pymysql.constants import ER, FIELD_TYPE, FLAG
 from pymysql.converters import conversions
 from pymysql.cursors import SSCursor
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
@@ -64,15 +64,31 @@ _SETTINGS: Final[dict[str, str]] = {
 _TEXTUAL: Final = (FIELD_TYPE.TINY_BLOB, FIELD_TYPE.BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.VAR_STRING, FIELD_TYPE.STRING)
 _BINARY: Final = 63  # the number of the collation of bytes
 _BYTES: Final = 1000  # added to a type's number where it is one of bytes: the protocol says text and bytes alike
+_UNSIGNED: Final = 2000  # likewise where it is a whole number without a sign
 _TYPES: Final[Mapping[int, str]] = {
     **dict.fromkeys((FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG, FIELD_TYPE.INT24, FIELD_TYPE.YEAR), "number"),
     **dict.fromkeys((FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL, FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE), "number"),
+    _UNSIGNED + FIELD_TYPE.LONGLONG: "number",
     FIELD_TYPE.DATE: "date",
     **dict.fromkeys((FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP), "date_time"),
     FIELD_TYPE.TIME: "time",
     **{_BYTES + code: "bytes" for code in _TEXTUAL},
     **dict.fromkeys((FIELD_TYPE.BIT, FIELD_TYPE.GEOMETRY), "bytes"),
 }
+# Those of Arrow.
+_EXACT: Final[Mapping[int, str]] = {
+    **dict.fromkeys((FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.LONG, FIELD_TYPE.INT24, FIELD_TYPE.YEAR), "int64"),
+    FIELD_TYPE.LONGLONG: "int64",
+    _UNSIGNED + FIELD_TYPE.LONGLONG: "uint64",
+    FIELD_TYPE.FLOAT: "float64",
+    FIELD_TYPE.DOUBLE: "float64",
+    FIELD_TYPE.DATE: "date32",
+    FIELD_TYPE.DATETIME: "timestamp",
+    FIELD_TYPE.TIMESTAMP: "timestamptz",
+    **{_BYTES + code: "binary" for code in _TEXTUAL},
+    **dict.fromkeys((FIELD_TYPE.BIT, FIELD_TYPE.GEOMETRY), "binary"),
+}
+_SIGN_AND_POINT: Final = 2
 _TIMED_OUT: Final = 1969
 _INTERRUPTED: Final = 1317
 _READ_ONLY: Final = 1792
@@ -141,11 +157,21 @@ class _Cursor(SSCursor):
         result: Any = getattr(self, "_result", None)
         if told:
             # pymysql tells a text from bytes when it reads a value, and not here
-            described: Any = tuple(
-                (each[0], each[1] + _BYTES if field.charsetnr == _BINARY and each[1] in _TEXTUAL else each[1], *each[2:])
-                for each, field in zip(told, result.fields, strict=True)
-            )
+            described: Any = tuple((each[0], _told_apart(each[1], field), *each[2:]) for each, field in zip(told, result.fields, strict=True))
             self.description = described
+
+
+def _told_apart(code: int, field: Any) -> int:
+    if field.charsetnr == _BINARY and code in _TEXTUAL:
+        return _BYTES + code
+    return _UNSIGNED + code if code == FIELD_TYPE.LONGLONG and field.flags & FLAG.UNSIGNED else code
+
+
+def _exact(column: Sequence[Any]) -> str:
+    code, length, scale = column[1], column[3], column[5]
+    if code in (FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL):
+        return f"decimal({38 if length <= 38 + _SIGN_AND_POINT else 76},{scale})"
+    return _EXACT.get(code, "string")
 
 
 def _moment(text: Any) -> Any:
@@ -252,6 +278,10 @@ class MariaDBDriver:
     def types(self, description: Sequence[Any]) -> tuple[str, ...]:
         """The type of each column, by its number in the protocol."""
         return tuple(_TYPES.get(column[1], "string") for column in description)
+
+    def exact(self, description: Sequence[Any]) -> tuple[str, ...]:
+        """The Arrow type of each column."""
+        return tuple(_exact(column) for column in description)
 
     def refusal(self, error: Exception) -> tuple[Refused, str]:
         """What to tell the bearer, and the only words of it that a log may hold."""

@@ -75,6 +75,31 @@ _TYPES: Final = {
     **{kind.array_oid: "json" for kind in psycopg.adapters.types if kind.array_oid},
     **{kind.oid: _NAMED_TYPES.get(kind.name, "string") for kind in psycopg.adapters.types},
 }
+# Those of Arrow. What is not here is text, and a numeric of which nobody said how many digits it has is text with all of them.
+_EXACT: Final = {
+    **{kind.array_oid: "json" for kind in psycopg.adapters.types if kind.array_oid},
+    **{
+        psycopg.adapters.types[name].oid: exact
+        for name, exact in {
+            "int2": "int16",
+            "int4": "int32",
+            "int8": "int64",
+            "oid": "int64",
+            "float4": "float32",
+            "float8": "float64",
+            "numeric": "number",
+            "bool": "bool_",
+            "bytea": "binary",
+            "date": "date32",
+            "timestamp": "timestamp",
+            "timestamptz": "timestamptz",
+            "time": "time",
+            "json": "json",
+            "jsonb": "json",
+        }.items()
+    },
+}
+_MOST_DIGITS: Final = 76  # of a decimal in Arrow
 
 # What PostgreSQL finds in the statement, before it looks at a row (a comparison of arrays may find it later, behind the fence, in permitted rows):
 # what is wrong, and what to write.
@@ -86,6 +111,13 @@ _MISTAKES: Final[Mapping[str, tuple[str, str]]] = {
     "42803": ("a column stands outside of an aggregate and is not in GROUP BY", "add it to GROUP BY, or aggregate it"),
     **dict.fromkeys(("42883", "42804", "42725", "42846", "42P18"), _TYPES_DIFFER),
 }
+
+
+def _exact(column: psycopg.Column) -> str:
+    exact, precision, scale = _EXACT.get(column.type_code, "string"), column.precision, column.scale
+    if exact == "number" and precision is not None and scale is not None and 0 <= scale <= precision <= _MOST_DIGITS:
+        return f"decimal({precision},{scale})"
+    return exact
 
 
 class _MomentLoader(TextLoader):
@@ -261,6 +293,10 @@ class PostgresDriver:
     def types(self, description: Sequence[psycopg.Column]) -> tuple[str, ...]:
         """The type of each column, by its OID. What is not known here, a type of the database's own included, comes as text."""
         return tuple(_TYPES.get(column.type_code, "string") for column in description)
+
+    def exact(self, description: Sequence[psycopg.Column]) -> tuple[str, ...]:
+        """The Arrow type of each column."""
+        return tuple(_exact(column) for column in description)
 
     def refusal(self, error: Exception) -> tuple[Refused, str]:
         """What to tell the bearer, and the only words of it that a log may hold."""

@@ -1,19 +1,15 @@
-"""The answer: rows as the driver gave them, what they weigh, what type a column has, and how they become JSON."""
+"""The answer: rows as the driver gave them, what they weigh, and what type a column has."""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
-from json.encoder import encode_basestring
 from typing import Any, Final
 from uuid import UUID
 
-from rowseal.errors import EngineFailed
-
-__all__ = ["TYPES", "Result", "to_json", "weigh"]
+__all__ = ["TYPES", "Result", "weigh"]
 
 # What a column may be, for whoever reads the JSON.
 TYPES: Final[dict[str, str]] = {
@@ -26,7 +22,7 @@ TYPES: Final[dict[str, str]] = {
     "bytes": "text, Base64",
     "json": "an array, or any JSON",
     "mixed": "values of more than one of these types; SQLite only",
-    "unknown": "no value that would tell: NULL alone, or no row; SQLite only",
+    "unknown": "no value that would tell: NULL alone, no row, or none yet; SQLite only",
 }
 
 
@@ -46,7 +42,9 @@ class Result:
     @property
     def types(self) -> tuple[str, ...]:
         """A name of `TYPES` for each column: what the database declares, else what the values of this answer are."""
-        return self.declared or tuple(_type_of_values({type(row[at]) for row in self.rows}) for at in range(len(self.columns)))
+        if self.declared or not self.rows:
+            return self.declared or ("unknown",) * len(self.columns)
+        return tuple(_type_of_values(set(map(type, values))) for values in zip(*self.rows, strict=True))
 
 
 def weigh(row: tuple[Any, ...]) -> int:
@@ -61,50 +59,9 @@ def weigh(row: tuple[Any, ...]) -> int:
     return total
 
 
-def to_json(result: Result, *, types: bool = False) -> bytes:
-    """The answer as UTF-8 JSON: `{"columns": [name, ...], "rows": [[value, ...], ...], "truncated": bool}`.
-
-    With `types` each column is `{"name": name, "type": type}`, where the type is one of `TYPES`.
-
-    Numbers stay JSON numbers with all their digits, so a reader that needs more than a double must parse them as decimals. NaN and
-    the infinities, which JSON lacks, become null. Dates, times and timestamps are ISO 8601 (with an offset where the database has one),
-    UUIDs text, bytes Base64 (RFC 4648, section 4). Raises `EngineFailed` for a value of another type, or nested hundreds deep.
-    """
-    names = map(encode_basestring, result.columns)
-    columns = ",".join(f'{{"name":{name},"type":"{kind}"}}' for name, kind in zip(names, result.types, strict=True)) if types else ",".join(names)
-    encode = _ENCODE
-    try:
-        rows = ",".join([f"[{','.join([encode[type(value)](value) for value in row])}]" for row in result.rows])
-    except (KeyError, RecursionError):
-        raise EngineFailed("query_failed", "a column of the answer has a type or a depth that JSON cannot carry", hint="cast the column to text") from None
-    text = f'{{"columns":[{columns}],"rows":[{rows}],"truncated":{"true" if result.truncated else "false"}}}'
-    # a lone surrogate, which a `json` column may hold, has no UTF-8: it goes out as the \udXXX escape that it came in as
-    return text.encode("utf-8", "backslashreplace")
-
-
 def _type_of_values(kinds: set[type]) -> str:
     known = {_TYPE_OF.get(kind, "string") for kind in kinds if kind is not type(None)}
     return known.pop() if len(known) == 1 else "mixed" if known else "unknown"
-
-
-def _float(value: float) -> str:
-    return repr(value) if value - value == 0 else "null"
-
-
-def _decimal(value: Decimal) -> str:
-    return str(value) if value.is_finite() else "null"
-
-
-def _iso(value: date | time) -> str:
-    return f'"{value.isoformat()}"'
-
-
-def _list(values: Iterable[Any]) -> str:
-    return f"[{','.join([_ENCODE[type(value)](value) for value in values])}]"
-
-
-def _dict(values: dict[str, Any]) -> str:
-    return f"{{{','.join([f'{encode_basestring(name)}:{_ENCODE[type(value)](value)}' for name, value in values.items()])}}}"
 
 
 def _by_repr(value: object) -> int:
@@ -121,20 +78,4 @@ _TYPE_OF: Final[dict[type, str]] = {
     time: "time",
     bytes: "bytes",
     **dict.fromkeys((list, dict), "json"),
-}
-# by exact type; a type that is not here refuses the answer
-_ENCODE: Final[dict[type, Callable[[Any], str]]] = {
-    str: encode_basestring,
-    int: int.__repr__,
-    float: _float,
-    Decimal: _decimal,
-    bool: lambda value: "true" if value else "false",
-    type(None): lambda _: "null",
-    datetime: _iso,
-    date: _iso,
-    time: _iso,
-    UUID: lambda value: f'"{value}"',
-    bytes: lambda value: f'"{b64encode(value).decode()}"',
-    list: _list,
-    dict: _dict,
 }

@@ -192,6 +192,10 @@ class SQLiteDriver:
         """SQLite knows the type of a value, not of a column."""
         return ()
 
+    def exact(self, description: Sequence[Any]) -> tuple[str, ...]:  # noqa: ARG002 -- one interface for every database
+        """Nor one of Arrow's."""
+        return ()
+
     def refusal(self, error: Exception) -> tuple[Refused, str]:
         """What to tell the bearer, and the only words of it that a log may hold."""
         name = getattr(error, "sqlite_errorname", "")

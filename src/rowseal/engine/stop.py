@@ -26,13 +26,18 @@ class Stop:
         return self._asked
 
     def begin(self) -> bool:
-        """Whether the work may begin. Once this is true, somebody must wait for its end."""
+        """Whether the work, or a part of it, may begin. Once this is true, somebody must wait for its end."""
         with self._lock:
             self._begun = not self._asked
             return self._begun
 
+    def end(self) -> None:
+        """The work, or a part of it, has ended."""
+        with self._lock:
+            self._begun = False
+
     def ask(self) -> bool:
-        """Ask the work to end, and interrupt what it runs in the database now. May block for moments. False where it had not begun and never will.
+        """Ask the work to end, and interrupt what it runs in the database now. May block for moments. False where none has begun and none ever will.
 
         A database takes no interruption between two statements, so ask again until the work has ended.
         """

@@ -7,8 +7,8 @@ execute:  engine (502, 504) -> Result
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -18,12 +18,13 @@ import anyio.to_thread
 from rowseal import decisions
 from rowseal.catalog import Dataset
 from rowseal.claims import Claims
-from rowseal.engine import Result, Stop, to_json
+from rowseal.engine import Database, Result, Rows, Stop, Writer, to_json
 from rowseal.errors import AccessRefused, BudgetExceeded, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
 from rowseal.gate import routing
 from rowseal.gate.keyring import Keyring
 from rowseal.gate.state import State
+from rowseal.gate.streams import AsyncStream, Row, Stream
 from rowseal.gate.workers import stoppable, turn
 from rowseal.grants import Grant, read_grant
 from rowseal.holder import Holder, read_holder
@@ -188,6 +189,71 @@ class Access:
         ask = _Ask(sql, params, dataset, connection)
         return await stoppable(lambda stop: self._execute(ask, stop, partial(to_json, types=True)), self._gate._threads())
 
+    def stream(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> Stream[list[Row]]:
+        """Secure the query and begin it: its rows come in batches, and no more than one batch of them is held.
+
+            with access.stream("SELECT ...") as stream:
+                for batch in stream: ...
+
+        Takes and raises what `execute` does, the limits also from the loop. A token that ends while its query runs does not end the query.
+        """
+        return Stream(self._streamed(_Ask(sql, params, dataset, connection), Stop(), lambda _, batch: batch))
+
+    async def astream(
+        self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None
+    ) -> AsyncStream[list[Row]]:
+        """`stream` in worker threads: `async with await access.astream(...) as stream: async for batch in stream: ...`"""
+        return await self._astream(_Ask(sql, params, dataset, connection), lambda _, batch: batch)
+
+    async def achunks(
+        self, writer: Writer, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None
+    ) -> AsyncStream[bytes]:
+        """`astream`, and its rows as the writer writes them (`rowseal.engine.formats`), in the same threads. Without the last chunk it is no answer."""
+        begun = False
+
+        def write(rows: Rows, batch: list[Row]) -> bytes:
+            nonlocal begun
+            parts = [] if begun else [writer.begin(rows.columns, rows.declared, rows.exact)]
+            begun = True
+            parts.append(writer.rows(batch))
+            if rows.done:
+                parts.append(writer.end(truncated=rows.truncated))
+            return b"".join(parts)
+
+        return await self._astream(_Ask(sql, params, dataset, connection), write)
+
+    async def _astream(self, ask: _Ask, make: Callable[[Rows, list[Row]], _T]) -> AsyncStream[_T]:
+        stop, threads = Stop(), self._gate._threads()
+        return AsyncStream(await stoppable(lambda stop: Stream(self._streamed(ask, stop, make)), threads, stop), stop, threads)
+
+    def _streamed(self, ask: _Ask, stop: Stop, make: Callable[[Rows, list[Row]], _T]) -> Generator[Rows | _T, None, None]:
+        """First the Rows, then what is made of each batch of them, where that is anything.
+
+        INVARIANT: the last part goes out when everything is given back and the decision is written.
+        """
+        with self._recorded() as record, self._gate._entered() as state:
+            mine = self._under(state)
+            query = self._secure(state, mine, ask, record)
+            self._metered(state, mine, query)
+            record.rows = 0
+            with _opening(record.trail, state.connections[query.connection].database, query, stop) as rows:
+                yield rows
+                while True:
+                    with record.trail.stage("execute"):
+                        batch = rows.take()
+                    # INVARIANT: counted before anybody gets them
+                    self._gate._meters.read(mine.grant.key, len(batch))
+                    record.rows += len(batch)
+                    part = make(rows, batch)
+                    if rows.done:
+                        break
+                    if part:
+                        yield part
+            self._allowed(state)
+            record.truncated = rows.truncated
+        if part:
+            yield part
+
     def _execute(self, ask: _Ask, stop: Stop, finish: Callable[[Result], _T]) -> _T:
         with self._recorded() as record, self._gate._entered() as state:
             mine = self._under(state)
@@ -198,7 +264,7 @@ class Access:
             self._gate._meters.read(mine.grant.key, len(result.rows))
             finished = finish(result)
             self._allowed(state)
-            record.result = result
+            record.rows, record.truncated = len(result.rows), result.truncated
             return finished
 
     def _under(self, state: State) -> Judged:
@@ -287,7 +353,6 @@ class Access:
                     _log.error("request %s: nothing ran: %s", trail.request_id, refusal.internal)
                 raise
             finally:
-                result = record.result
                 decisions.emit(
                     decisions.Decision(
                         request_id=record.trail.request_id,
@@ -298,11 +363,19 @@ class Access:
                         connection=record.connection,
                         datasets=record.datasets,
                         stages=record.trail.stages,
-                        rows=None if result is None else len(result.rows),
-                        truncated=None if result is None else result.truncated,
+                        rows=record.rows,
+                        truncated=record.truncated,
                         reason=reason,
                     )
                 )
+
+
+@contextmanager
+def _opening(trail: decisions.Trail, database: Database, query: SecuredQuery, stop: Stop) -> Iterator[Rows]:
+    with ExitStack() as opened:
+        with trail.stage("execute"):
+            rows = opened.enter_context(database.open(query, stop))
+        yield rows
 
 
 @contextmanager
@@ -344,4 +417,5 @@ class _Record:
     trail: decisions.Trail
     connection: str | None = None
     datasets: tuple[str, ...] = ()
-    result: Result | None = None
+    rows: int | None = None
+    truncated: bool | None = None

@@ -86,9 +86,12 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-async def stoppable(work: Callable[[Stop], _T], limiter: CapacityLimiter) -> _T:
-    """The work in a thread. When the task is cancelled the work is told to stop, and the task ends when it has stopped."""
-    stop, ended = Stop(), threading.Event()
+async def stoppable(work: Callable[[Stop], _T], limiter: CapacityLimiter, stop: Stop | None = None) -> _T:
+    """The work in a thread. When the task is cancelled the work is told to stop, and the task ends when it has stopped.
+
+    `stop` is what it is told by, where the work is a part of one that has begun.
+    """
+    stop, ended = stop or Stop(), threading.Event()
 
     def in_thread() -> _T:
         if not stop.begin():
@@ -96,6 +99,7 @@ async def stoppable(work: Callable[[Stop], _T], limiter: CapacityLimiter) -> _T:
         try:
             return work(stop)
         finally:
+            stop.end()
             ended.set()
 
     # INVARIANT: the limiter is held until the thread is done, also of a cancelled task; else whoever hangs up often enough has any number of threads

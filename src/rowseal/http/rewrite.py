@@ -74,6 +74,10 @@ class Rewrite:
             content = json_object(body, depth=BODY_DEPTH)
         except Malformed:
             raise QueryRefused("request_malformed", "the body is not one strict JSON object") from None
+        return self.take_apart(content)
+
+    def take_apart(self, content: Mapping[str, Json]) -> Ask:
+        """`read`, of a body that is parsed."""
         known = {self.sql, self.params, self.dataset}
         # INVARIANT: no reader finds the SQL elsewhere than we do. Some compare the names of members without case or punctuation.
         folded = {_folded(name) for name in known}

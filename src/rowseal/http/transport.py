@@ -23,6 +23,7 @@ __all__ = [
     "header_tokens",
     "one_token",
     "problem",
+    "problem_content",
     "route_path",
     "split_body",
     "split_headers",
@@ -181,13 +182,12 @@ def route_path(path: str, root_path: str) -> str:
     return "" if root_path.strip("/") and root_path in path else path
 
 
-def problem(refusal: Refused, *, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of the answer that a refusal becomes."""
-    status = refusal.status
+def problem_content(refusal: Refused, *, request_id: str) -> dict[str, str | int]:
+    """What a problem document says of a refusal."""
     content: dict[str, str | int] = {
         "type": f"urn:rowseal:problem:{refusal.code}",
         "title": CODES[refusal.code].means,
-        "status": status,
+        "status": refusal.status,
         "code": refusal.code,
         "detail": refusal.detail,
         "hint": refusal.hint,
@@ -195,7 +195,13 @@ def problem(refusal: Refused, *, request_id: str) -> tuple[int, list[tuple[bytes
     }
     if refusal.line is not None and refusal.column is not None:
         content |= {"line": refusal.line, "column": refusal.column}
-    body = json.dumps(content, separators=(",", ":")).encode("ascii")
+    return content
+
+
+def problem(refusal: Refused, *, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the answer that a refusal becomes."""
+    status = refusal.status
+    body = json.dumps(problem_content(refusal, request_id=request_id), separators=(",", ":")).encode("ascii")
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
