@@ -271,11 +271,11 @@ class Access:
         """What this state makes of the token. Raises TokenRefused where it does not take the token, or takes it no longer."""
         ring, now = state.keys.ring, self._gate.clock()
         mine = self._judged
-        if mine.epoch != ring.epoch or now >= mine.grant.expires_at:
-            # INVARIANT: what earlier keys or an earlier state made of the token has no part in this use.
+        changed = mine.epoch != ring.epoch
+        if changed or now >= mine.grant.expires_at:
+            # INVARIANT: what earlier keys or an earlier state made of the token has no part in this use, and nothing lives on beyond its end:
+            # `judge` refuses what has ended, unless only its key's source has confirmed the key anew.
             mine = self._judged = judged(state, ring, ring.verifier.judge(self._claims, now=now))
-        if now >= mine.grant.expires_at:
-            raise TokenRefused("token_expired")
         mine = self._judged = standing(state, mine)
         if mine.rules.inactivity and state.uses is not None:
             state.uses.check(mine.claims, mine.rules.inactivity, now=now)
