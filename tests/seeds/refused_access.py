@@ -49,14 +49,14 @@ def posted(body: Any, path: str = "/naive", *, method: str = "POST", query: byte
     return act
 
 
-def served(path: str, *, method: str = "POST", change: Change = None, signer: str = "shop", development: bool = False) -> Action:
+def served(path: str, *, method: str = "POST", change: Change = None, signer: str = "shop", development: bool = False, accept: str = "*/*") -> Action:
     """Ask the stand-alone gateway; `development` as with `--development`."""
 
     async def talk(place: Place) -> Answer:
         app = create_app(place.gate(change), development=development)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
             body = {"json": {"sql": IDS}} if method == "POST" else {}
-            answer = await client.request(method, path, headers={"Authorization": f"Bearer {place.token(signer=signer)}"}, **body)
+            answer = await client.request(method, path, headers={"Authorization": f"Bearer {place.token(signer=signer)}", "Accept": accept}, **body)
         return Answer(answer.status_code, [*answer.headers.items()], answer.content)
 
     return lambda place: asyncio.run(talk(place))

@@ -133,6 +133,15 @@ QUERIES: Final = (
     ),
     refused("path_unknown", "GET /openapi.json, which lists the paths", served("/v1/queries"), served("/openapi.json", method="GET")),
     refused("method_refused", "use the method that the `Allow` header names", served("/v1/query", method="GET"), served("/v1/query", method="POST")),
+    Refusal(
+        "format_refused",
+        "send `Accept: application/json`, `application/x-ndjson`, `text/csv` or `application/vnd.apache.arrow.stream`",
+        served("/v1/query", accept="text/html"),
+        {
+            "send `Accept: application/json`": served("/v1/query", accept="application/json"),
+            **{f"`{form}`": served("/v1/query", accept=form) for form in ("application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream")},
+        },
+    ),
     refused("sql_empty", "send one SELECT", asked(" "), asked("SELECT 1 AS n")),
     refused("sql_not_one_select", "send one SELECT; no other statement, no second one", asked("SELECT 1 AS n; SELECT 2 AS n"), asked("SELECT 1 AS n")),
     refused("sql_syntax", "check the SQL against the database's dialect", asked("SELECT FROM WHERE"), asked("SELECT order_id FROM orders")),
