@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import logging
 import os
 import socket
 import sqlite3
@@ -13,6 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from sqlalchemy import make_url
@@ -20,6 +23,7 @@ from sqlalchemy import make_url
 from issuer import Clock, Issuer, drip, jwk
 from place import OWN, Place, public_pem
 from rowseal import cli, errors
+from rowseal.app import create_admin
 from rowseal.claims import KeyFacts
 from rowseal.dpop import LIVES_SECONDS, Seen
 from rowseal.gate import Gate
@@ -261,3 +265,55 @@ def test_a_clock_that_leaps_and_comes_back_makes_no_proof_fresh(clock: Clock) ->
     assert code(lambda: seen.take("key", "a", NOW, now=NOW + 1)) == "proof_refused"
     assert code(lambda: seen.take("key", "c", NOW + 1, now=NOW + 1)) == "taken"
     assert LIVES_SECONDS < 3600
+
+
+def test_a_key_that_is_written_over_in_place_is_read_again_whatever_its_date(place: Place, clock: Clock) -> None:
+    """As `cp -p` writes it: same name, size, inode and date. The key that was there stayed good."""
+    file = place.folder / "keys" / "shop.pem"
+    file.parent.mkdir()
+    file.write_text(public_pem("old"))
+    gate = place.gate(change([{"id": "team", "directory": "keys"}]), clock=clock, watch_keys=False)
+    about = file.stat()
+    file.write_text(public_pem("new"))
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_ino) == (about.st_size, about.st_ino)
+    gate._state.keys.watched[0].look(clock())
+    gate._state.keys._compose()
+    assert [code(lambda name=name: gate.verify(place.token(signer=name, clock=clock))) for name in ("old", "new")] == ["signature_invalid", "taken"]  # type: ignore[misc]
+
+
+def test_an_uploaded_key_states_its_scope(place: Place, clock: Clock) -> None:
+    """`datasets: null` stood for all that the directory may, as if nobody had to say so."""
+    (place.folder / "keys").mkdir()
+    gate = place.gate(change([{"id": "team", "directory": "keys"}]), clock=clock, watch_keys=False)
+    transport, secret = httpx.ASGITransport(create_admin(gate, secret="s" * 32)), {"authorization": f"Bearer {'s' * 32}"}
+
+    async def put(**scope: Any) -> tuple[int, str]:
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin", headers=secret) as client:
+            answer = await client.put("/v1/keys/a", json={"key": public_pem("a"), **scope})
+            return answer.status_code, answer.json()["code"]
+
+    assert {asyncio.run(put(**each)) for each in ({}, {"datasets": None}, {"datasets": []}, {"datasets": ""})} == {(400, "key_refused")}
+    assert list((place.folder / "keys").glob("a*")) == []
+
+
+def test_a_subject_is_revoked_as_it_is_written(place: Place, clock: Clock) -> None:
+    """A blank at its end was taken away, so that whoever has one could not be revoked."""
+    RevocationFile(place.folder / "revoked").create()
+    gate = place.gate(change([{"id": "shop", "public_key": public_pem()}], state={"file": "revoked"}, subject="sub"), clock=clock)
+    token = place.sign(sub="ann ", iat=int(NOW), exp=int(NOW) + 600)
+    said = ["revoke", "subject", "--for-good", "--config", str(place.file)]
+    assert cli.run([*said, "ann "], out=StringIO(), err=StringIO(), stdin=StringIO(), clock=clock) == 0
+    assert cli.run([*said, "-"], out=StringIO(), err=StringIO(), stdin=StringIO("bob\n"), clock=clock) == 0
+    gate._state.watch.look()  # type: ignore[union-attr]
+    assert code(lambda: gate.verify(token)) == "token_revoked"
+    assert code(lambda: gate.verify(place.sign(sub="bob", iat=int(NOW), exp=int(NOW) + 600))) == "token_revoked"
+
+
+def test_the_log_of_statements_does_not_name_whom_was_revoked(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    store = StateDatabase(make_url(shared(place)["database"]), "revoked")
+    with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
+        store.append(Revocation(Kind.SUBJECT, "ann@example.com", None, NOW, "", "left us"))
+    store.close()
+    assert "INSERT" in caplog.text
+    assert "ann@example.com" not in caplog.text

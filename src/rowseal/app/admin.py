@@ -112,7 +112,7 @@ class _Admin:
 
     def upload(self, store: Store, name: str, content: Mapping[str, Json]) -> tuple[int, Kept | None]:
         """`PUT /v1/keys/{name}`."""
-        if "datasets" not in content:
+        if content.get("datasets") is None:
             raise KeyRefused("there is no `datasets`: a list of ids, or `*` for all that the directory may")
         if content["datasets"] == "*":
             content = {member: value for member, value in content.items() if member != "datasets"}

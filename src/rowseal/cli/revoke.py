@@ -46,12 +46,12 @@ def end_token(options: Options, terminal: Terminal) -> int:
 
 def end_jti(options: Options, terminal: Terminal) -> int:
     """`revoke jti`."""
-    return _end(options, terminal, Kind.JTI, terminal.text(options.jti, "the jti"))
+    return _end(options, terminal, Kind.JTI, _name(options.jti, "the jti", terminal))
 
 
 def end_subject(options: Options, terminal: Terminal) -> int:
     """`revoke subject`."""
-    return _end(options, terminal, Kind.SUBJECT, terminal.text(options.subject, "the subject"))
+    return _end(options, terminal, Kind.SUBJECT, _name(options.subject, "the subject", terminal))
 
 
 def end_key(options: Options, terminal: Terminal) -> int:
@@ -135,7 +135,6 @@ def _end(
     before: float | None = None
     if kind not in {Kind.TOKEN, Kind.JTI} and not options.for_good:
         before = now if options.before is None else moment(options.before, "--before")
-    name = name if kind is Kind.TOKEN else name.strip()
     try:
         revocation = Revocation(kind, name, before, now, _me(), options.reason or "", until)
     except RevocationMalformed as problem:
@@ -151,6 +150,14 @@ def _end(
     if before is not None and kind is not Kind.DATASET and not all("iat" in entry.required_claims for entry in document.tokens):
         terminal.note("note: a token without `iat` counts as issued its `max_lifetime` before its end, so fresh ones are refused for a while too")
     return OK
+
+
+def _name(argument: str, what: str, terminal: Terminal) -> str:
+    """The name to the letter: a blank may be part of it, the end of a file's line is not. Blanks alone are no name."""
+    name = terminal.text(argument, what)
+    if name is not argument:
+        name = name.rstrip("\r\n")
+    return name if name.strip() else ""
 
 
 def _meant(revocation: Revocation) -> str:

@@ -62,8 +62,8 @@ def key_name(text: str) -> str:
     return text
 
 
-def listed(folder: str) -> tuple[tuple[str, int, int, int], ...]:
-    """The files that may hold keys, each with what changes when it does (time, size, inode). Raises Unlisted."""
+def listed(folder: str) -> tuple[tuple[str, int, int, int, int], ...]:
+    """The files that may hold keys, each with what changes when it does (both times, size, inode). Raises Unlisted."""
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -72,9 +72,9 @@ def listed(folder: str) -> tuple[tuple[str, int, int, int], ...]:
                 if entry.name.endswith(_SUFFIXES) and not entry.name.startswith("."):
                     try:
                         about = entry.stat()
-                        found.append((entry.name, about.st_mtime_ns, about.st_size, about.st_ino))
+                        found.append((entry.name, about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino))
                     except OSError:
-                        found.append((entry.name, 0, 0, 0))  # a link that leads nowhere; reading it says so
+                        found.append((entry.name, 0, 0, 0, 0))  # a link that leads nowhere; reading it says so
     except (OSError, ValueError) as error:
         raise Unlisted((getattr(error, "strerror", None) or "the system refuses").lower()) from None
     return tuple(sorted(found))

@@ -66,7 +66,9 @@ class StateDatabase:
             f"{table}_seen", self._metadata, key._copy(), Column("until", moment, nullable=False),
             Column("at", moment, nullable=False), Column("ended", Boolean(create_constraint=False), nullable=False),
         )  # fmt: skip
-        self._engine = create_engine(url, pool_size=2, max_overflow=6, pool_timeout=_WAIT_SECONDS, pool_pre_ping=True, connect_args=_connect(url))
+        # INVARIANT: no log of statements says who was revoked, or why
+        pool = {"pool_size": 2, "max_overflow": 6, "pool_timeout": _WAIT_SECONDS, "pool_pre_ping": True}
+        self._engine = create_engine(url, connect_args=_connect(url), hide_parameters=True, **pool)
         if url.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _durable)
         self._known: tuple[int, int, Revoked] | None = None
