@@ -317,3 +317,17 @@ def test_the_log_of_statements_does_not_name_whom_was_revoked(place: Place, capl
     store.close()
     assert "INSERT" in caplog.text
     assert "ann@example.com" not in caplog.text
+
+
+def test_whether_a_name_is_a_key_s_does_not_show_in_who_is_waited_for(place: Place, issuer: Issuer, clock: Clock) -> None:
+    """A forged token waited for the issuer's keys where no key had its `kid`, and was refused at once where one had."""
+    issuer.publish("a")
+    keys = [{"id": "issuer", "jwks_url": issuer.url, "development": True}, {"id": "shop", "public_key": public_pem()}]
+    gate = place.gate(change(keys), clock=clock, watch_keys=False)
+    gate._state.keys._running = True  # somebody would fetch
+    for kid in ("a", "shop", "nonesuch"):
+        clock.now += 60
+        with pytest.raises(errors.TokenRefused) as refused:
+            gate.verify(place.sign(signer="nobody", header={"kid": kid}, exp=int(clock.now) + 600))
+        assert (refused.value.code, refused.value.awaited) == ("signature_invalid", True)
+        gate.refresh_keys()

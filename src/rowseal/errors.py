@@ -217,7 +217,7 @@ class TokenRefused(Refused):
     """The token itself is not accepted (401), or cannot be proven at the moment (503).
 
     `reason` and `key`, the id of a key that is configured, are for the log alone: which keys there are is nothing for whoever proved nothing.
-    `kid` is what the token called its key, where no key is called so.
+    `kid` is what a token that no key proves called its key.
     """
 
     def __init__(

@@ -154,9 +154,9 @@ class Verifier:
         for key in known or self._by_algorithm.get(algorithm, [])[:1]:
             if _signed_by(key, signed, signature) and known:
                 return self._in_time(key, now)
-        if known or kid is None or kid in self._named:
-            raise self._unproven("signature_wrong" if known else "key_algorithm", now)
-        refusal = self._unproven("key_unknown", now)
+        named = kid is None or kid in self._named
+        refusal = self._unproven("signature_wrong" if known else "key_algorithm" if named else "key_unknown", now)
+        # INVARIANT: given for each, so that a key is asked for whether or not one has this name already: who waits longer would tell.
         refusal.kid = kid
         raise refusal
 
