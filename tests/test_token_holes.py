@@ -29,6 +29,7 @@ from rowseal.dpop import LIVES_SECONDS, Seen
 from rowseal.gate import Gate
 from rowseal.keys import KeyRefused, Source, read_secret, secrets
 from rowseal.keys.remote import Unfetched, fetch
+from rowseal.keys.store import Store
 from rowseal.keys.watch import KeySet
 from rowseal.revocation import Kind, Revocation, RevocationFile, StateDatabase
 
@@ -331,3 +332,13 @@ def test_whether_a_name_is_a_key_s_does_not_show_in_who_is_waited_for(place: Pla
             gate.verify(place.sign(signer="nobody", header={"kid": kid}, exp=int(clock.now) + 600))
         assert (refused.value.code, refused.value.awaited) == ("signature_invalid", True)
         gate.refresh_keys()
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_that_no_clock_in_utc_shows_is_none(place: Place, at: str) -> None:
+    """It was taken where a key is added, and could not be written down again: a mistake of ours was all that whoever uploaded it was told."""
+    (place.folder / "keys").mkdir()
+    store = Store(Source("directory", str(place.folder / "keys"), KeyFacts("team", "vizzly")), frozenset(), {})
+    for member in ("not_before", "retire_at"):
+        with pytest.raises(KeyRefused, match="must be a date and time with its offset"):
+            store.put("a", {"key": public_pem("a"), member: at}, state="pending", now=NOW)

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from json import JSONDecoder
 from typing import Any, Final, NoReturn, cast
@@ -64,7 +64,8 @@ def moment(text: str) -> float:
     """Seconds since the epoch of a date and time with its offset from UTC (ISO 8601), such as `2026-01-31T12:00:00Z`. Raises Malformed."""
     try:
         if MOMENT.fullmatch(text):
-            return datetime.fromisoformat(text).timestamp()
+            # in UTC, or it could be compared but never be written down again
+            return datetime.fromisoformat(text).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         pass
     raise Malformed("must be a date and time with its offset, such as `2026-01-31T12:00:00Z`")
