@@ -8,7 +8,10 @@ import gc
 import io
 import json
 import logging
+import runpy
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +21,14 @@ from typing import Any
 
 import anyio
 import httpx
+import psutil
 import psycopg
 import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import pages
 import servers
 from rowseal import Access, Gate, Signer
 from rowseal.app import create_app
@@ -599,3 +604,75 @@ def test_a_client_that_hangs_up_ends_all_its_queries(shop: Callable[..., Shop], 
             httpx.post(f"{url}/v1/query", headers={"Authorization": f"Bearer {opened.token()}"}, json={"queries": [{"sql": counts}] * 3}, timeout=1)
         assert opened.given_back_soon()
     assert [record.message.count('"query_cancelled"') for record in caplog.records if record.name == "rowseal.decisions"] == [1, 1, 1]
+
+
+# --- half a million rows -----------------------------------------------------------------------------------------------------------------------
+
+SERVER = """
+import sys, uvicorn
+from rowseal import Gate
+from rowseal.app import create_app
+uvicorn.run(create_app(Gate.from_yaml(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), log_level="error", lifespan="off")
+"""
+
+
+@contextmanager
+def process(shop: Shop) -> Iterator[tuple[str, psutil.Process]]:
+    """The gateway in a process of its own, whose memory is nobody else's."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(shop.file), str(port)])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + 30
+        while True:
+            with suppress(httpx.TransportError):
+                httpx.get(f"{url}/healthz")
+                break
+            assert server.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield url, psutil.Process(server.pid)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.slow
+@BOTH
+def test_half_a_million_rows_take_the_memory_of_a_batch(shop: Callable[..., Shop], dialect: str) -> None:
+    opened = shop(result_bytes=10**9, seconds=100)
+    with process(opened) as (url, server):
+        for name, form in FORMS.items():
+            if (dialect, name) == ("sqlite", "arrow"):  # comes when it is whole
+                continue
+            ask(url, opened, form, numbers(1))
+            before, most, size = server.memory_info().rss, 0, 0
+            headers, began = {"Authorization": f"Bearer {opened.token()}", "Accept": form}, time.monotonic()
+            first = 0.0
+            with httpx.stream("POST", f"{url}/v1/query", headers=headers, json={"sql": numbers(500_000)}, timeout=100) as answer:
+                for part in answer.iter_raw():
+                    first = first or time.monotonic() - began
+                    size += len(part)
+                    most = max(most, server.memory_info().rss)
+            assert size > 5_000_000
+            assert most - before < 60_000_000, f"{name}: {(most - before) / 1e6} MB more"
+            assert first < (time.monotonic() - began) / 2
+
+
+# --- the page ----------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+def test_the_handler_of_the_page_answers_in_every_form(shop: Callable[..., Shop], dialect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """results.md, as it stands."""
+    (snippet,) = (each for each in pages.fences("docs/how-to/results.md") if "Starlette" in each)
+    opened = shop()
+    (tmp_path / "app.py").write_text(snippet)
+    monkeypatch.chdir(opened.file.parent)
+    with serving(runpy.run_path(str(tmp_path / "app.py"))["app"]) as url:
+        for form in ("application/json", *FORMS.values()):
+            headers = {"Authorization": f"Bearer {opened.token()}", "Accept": form}
+            answer = httpx.post(f"{url}/query", headers=headers, json={"sql": "SELECT COUNT(*) AS n FROM products"})
+            assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, form)

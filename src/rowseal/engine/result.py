@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -42,9 +43,8 @@ class Result:
     @property
     def types(self) -> tuple[str, ...]:
         """A name of `TYPES` for each column: what the database declares, else what the values of this answer are."""
-        if self.declared or not self.rows:
-            return self.declared or ("unknown",) * len(self.columns)
-        return tuple(_type_of_values(set(map(type, values))) for values in zip(*self.rows, strict=True))
+        # not by zip: an iterator for each row is what Python's collector of cycles counts, and then it looks at everything
+        return self.declared or tuple(_type_of_values(set(map(type, map(itemgetter(at), self.rows)))) for at in range(len(self.columns)))
 
 
 def weigh(row: tuple[Any, ...]) -> int:
