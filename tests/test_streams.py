@@ -667,9 +667,9 @@ def test_half_a_million_rows_take_the_memory_of_a_batch(shop: Callable[..., Shop
 @pytest.mark.parametrize("dialect", ["sqlite"])
 def test_the_handler_of_the_page_answers_in_every_form(shop: Callable[..., Shop], dialect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """results.md, as it stands."""
-    (snippet,) = (each for each in pages.fences("docs/how-to/results.md") if "Starlette" in each)
+    (snippet,) = (each for each in pages.fences("docs/how-to/results.md") if "Starlette" in each.text)
     opened = shop()
-    (tmp_path / "app.py").write_text(snippet)
+    (tmp_path / "app.py").write_text(snippet.text)
     monkeypatch.chdir(opened.file.parent)
     with serving(runpy.run_path(str(tmp_path / "app.py"))["app"]) as url:
         for form in ("application/json", *FORMS.values()):
