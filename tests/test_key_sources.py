@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -454,6 +456,22 @@ def test_a_record_holds_against_the_plain_key_beside_it(place: Place, clock: Clo
     (keys / "a.json").write_text("{")
     gate.refresh_keys()
     assert gate.keys == (), "a record that cannot be read does not open what it narrowed"
+
+
+def test_nobody_looks_for_a_gate_that_was_let_go(place: Place) -> None:
+    """Whoever forgets `close`, as a program does that makes a gate for each of its tests, is left with no thread."""
+    running = set(threading.enumerate())
+    gate = place.gate(folder(place.folder / "keys"))
+    place._gates.clear()
+    (looking,) = (each for each in threading.enumerate() if each.name == "rowseal-keys" and each not in running)
+    keys = gate._state.keys
+    wake = keys._wakes[keys.watched[0].source]
+    wake.set()
+    del gate, keys
+    gc.collect()
+    wake.set()
+    looking.join(timeout=10)
+    assert not looking.is_alive()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from rowseal.catalog import Limits
 from rowseal.errors import TokenRefused
@@ -69,11 +69,11 @@ class Keys:
                 list(pool.map(lambda each: self._look(each, force=True), self.watched))
 
     def start(self) -> None:
-        """Look again and again, in threads of its own."""
+        """Look again and again, in threads of its own, until `close` or until nobody has this any more."""
         self._running = True
         _RUNNING.add(self)
         for each in self.watched:
-            threading.Thread(target=self._watch, args=(each,), name="rowseal-keys", daemon=True).start()
+            threading.Thread(target=_look_on, args=(ref(self), each, self._wakes[each.source], self._closed), name="rowseal-keys", daemon=True).start()
 
     def close(self) -> None:
         """Look no more. The keyring stays, for what still uses it."""
@@ -112,17 +112,6 @@ class Keys:
             return "unavailable"
         return "fresh" if all(each.seen.fresh for each in self.watched) else "stale"
 
-    def _watch(self, each: Watched) -> None:
-        wake = self._wakes[each.source]
-        while not self._closed.is_set():
-            wake.wait(_LOOK_SECONDS)
-            wake.clear()
-            if not self._closed.is_set():
-                try:
-                    self._look(each)
-                except Exception as error:  # noqa: BLE001 -- INVARIANT: whoever watches goes on; what it saw last stays, within its own bounds
-                    _log.error("keys `%s`: looking failed: %s", each.source.facts.id, type(error).__name__)
-
     def _look(self, each: Watched, *, force: bool = False) -> None:
         with self._turns[each.source]:
             changed = each.look(self._clock(), force=force)
@@ -142,6 +131,21 @@ class Keys:
             if before is not None and not same:
                 _tell(before.verifier.keys, verifiers[0].keys)
             self.ring = Keyring(before.epoch if before is not None and same else next(_numbers), composed, *verifiers)
+
+
+def _look_on(keys: ref[Keys], each: Watched, wake: threading.Event, closed: threading.Event) -> None:
+    """INVARIANT: held only while it is looked: a gate that nobody closed takes its threads along."""
+    while not closed.is_set():
+        wake.wait(_LOOK_SECONDS)
+        wake.clear()
+        held = keys()
+        if held is None or closed.is_set():
+            return
+        try:
+            held._look(each)
+        except Exception as error:  # noqa: BLE001 -- INVARIANT: whoever watches goes on; what it saw last stays, within its own bounds
+            _log.error("keys `%s`: looking failed: %s", each.source.facts.id, type(error).__name__)
+        del held
 
 
 def _composed(rules: Iterable[TokenRules], seen: Iterable[Watched]) -> tuple[TokenRules, ...]:
