@@ -99,7 +99,7 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     Sabotage(
         "a public key is a shared secret",
         "keys/secrets.py",
-        "if _KEY_TEXT.search(text) or _is_der(secret):",
+        "if _KEY_TEXT.search(text) or _is_key(secret):",
         "if False:",
         "everything: a public key's text is known, and whoever knows it signs",
         ("test_secrets.py::test_what_is_a_key_is_no_secret", "test_token_advisories.py::test_cve_2026_48526_a_jwk_is_a_secret"),
@@ -276,16 +276,16 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     Sabotage(
         "what a key proved outlives it",
         "tokens.py",
-        "expires_at = min(_check_times(content, rules, now), key.retire_at, key.confirmed_until)",
-        "expires_at = _check_times(content, rules, now)",
+        "expires_at = min(ends_at, key.retire_at, key.confirmed_until)",
+        "expires_at = ends_at",
         "rows, to tokens of a key that has retired",
         ("test_key_rotation.py::test_what_was_proven_ends_with_its_key",),
     ),
     Sabotage(
         "a keyring proves for the next one",
         "gate/__init__.py",
-        "if known is None or known.judged.epoch != ring.epoch or not known.since <= now < known.claims.expires_at:",
-        "if known is None or not known.since <= now < known.claims.expires_at:",
+        "if known is None or known.judged.epoch != ring.epoch or not known.since <= now < known.judged.claims.expires_at:",
+        "if known is None or not known.since <= now < known.judged.claims.expires_at:",
         "rows, to tokens whose key is gone",
         ("test_key_sources.py::test_keys_of_a_url_verify_and_go_when_they_are_published_no_longer",),
     ),
@@ -705,7 +705,7 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     # What has ended
     Sabotage(
         "a token that is remembered outlives its revocation",
-        "gate/access.py",
+        "gate/judged.py",
         "if revoked is mine.revoked:",
         "if True:",
         "the rows of a token that was revoked, as long as it is remembered",
@@ -722,7 +722,7 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     Sabotage(
         "a token without iat is young",
         "tokens.py",
-        'issued_at = _seconds(content["iat"], "iat") if "iat" in content else expires_at - rules.max_lifetime',
+        'issued_at = _seconds(content["iat"], "iat") if "iat" in content else ends_at - rules.max_lifetime',
         'issued_at = _seconds(content["iat"], "iat") if "iat" in content else now',
         "every token that does not say when it was issued, past each revocation by time",
         ("test_revocation.py::test_a_token_without_iat_counts_as_old_as_it_may_be",),

@@ -80,7 +80,7 @@ class Shop:
     def given_back(self) -> bool:
         """Whether no connection is out, no place taken and no use of the state open."""
         slots = self.database._slots
-        return self.database._engine.pool.checkedout() == 0 and slots._value == slots._initial_value and self.gate._state._uses._running == 0  # type: ignore[attr-defined]
+        return self.database._engine.pool.checkedout() == 0 and slots._value == slots._initial_value and self.gate._state._visits._running == 0  # type: ignore[attr-defined]
 
     def given_back_soon(self) -> bool:
         until = time.monotonic() + 5
@@ -314,7 +314,7 @@ def test_a_stream_outlives_a_reload_and_the_end_of_its_gate(shop: Callable[..., 
     opened.gate.reload()
     opened.gate.close()
     assert sum(map(len, stream)) == 5000
-    assert state._uses._running == 0
+    assert state._visits._running == 0
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])

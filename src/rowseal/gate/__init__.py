@@ -22,14 +22,16 @@ from rowseal.configuration import Configuration, load
 from rowseal.dashboard import DashboardAccess, verify_dashboard
 from rowseal.dpop import Seen
 from rowseal.errors import EngineFailed, TokenRefused
-from rowseal.gate.access import _SEAL, Access, Judged, VisibleDataset, judged, standing
+from rowseal.gate.access import _SEAL, Access, VisibleDataset
+from rowseal.gate.judged import Judged, judged, standing
 from rowseal.gate.key_report import KeyReport, Proofs, report
 from rowseal.gate.meters import KeyUse, Meters
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
-from rowseal.holder import Presented, require
+from rowseal.holder import UNBOUND, Presented, require
 from rowseal.keys import PublicKey
 from rowseal.keys.store import Store
+from rowseal.revocation import Uses
 
 __all__ = ["Access", "Gate", "KeyUse", "VisibleDataset"]
 
@@ -44,7 +46,6 @@ _REPORTED: Final = 2_000
 class _Verified:
     """What became of a token at the moment `since`, in seconds since the epoch."""
 
-    claims: Claims
     judged: Judged
     since: float
     by: Proofs
@@ -160,22 +161,24 @@ class Gate:
         known: _Verified | None = state.verified.get(key)
         # INVARIANT: a token that was valid at one moment is valid at every later one before its end: `nbf` and `iat` have passed, and the
         # life that is left only shrinks. So nothing else of it is to be judged again while configuration and keys are the same.
-        if known is None or known.judged.epoch != ring.epoch or not known.since <= now < known.claims.expires_at:
+        if known is None or known.judged.epoch != ring.epoch or not known.since <= now < known.judged.claims.expires_at:
             try:
                 claims = verifier.verify(token, now=now)
             except TokenRefused as refusal:
                 refusal.awaited = state.keys.awaited(refusal)
                 raise
-            known = _Verified(claims, judged(state, ring, claims), now, self._proofs_of(claims))
+            known = _Verified(judged(state, ring, claims), now, self._proofs_of(claims))
             known.by.tokens += 1
             state.verified.put(key, known, len(token))
-        elif (mine := standing(state, known.judged)) is not known.judged:
-            known = replace(known, judged=mine)
+        elif state.watch.current() is not known.judged.revoked:
+            known = replace(known, judged=standing(state, known.judged))
             state.verified.put(key, known, len(token))
         known.by.last = now
+        mine = known.judged
         # INVARIANT: who presents the token is never remembered with it.
-        require(known.judged.holder, presented, token=token, now=now, seen=self._proofs)
-        return Access._sealed(_SEAL, self, known.claims, known.judged), _asking(state, known.judged, now)
+        if presented is not None or mine.holder is not UNBOUND:
+            require(mine.holder, presented, token=token, now=now, seen=self._proofs)
+        return Access._sealed(_SEAL, self, mine), None if state.uses is None else _asking(mine, state.uses, now)
 
     def verify_dashboard(self, token: str, *, presented: Presented | None = None) -> DashboardAccess:
         """Prove whose dashboards a dashboard access token speaks of. It opens no rows. Raises TokenRefused, and nothing else.
@@ -255,10 +258,10 @@ class Gate:
         return threads(self, len(self.catalogs) * self.limits.concurrent)
 
 
-def _asking(state: State, mine: Judged, now: float) -> Callable[[], None] | None:
+def _asking(mine: Judged, uses: Uses, now: float) -> Callable[[], None] | None:
     """What must be asked of the shared database about a token; None for nothing."""
-    rules, claims, uses = mine.rules, mine.claims, state.uses
-    if uses is None or not (rules.one_time or rules.inactivity):
+    rules, claims = mine.rules, mine.claims
+    if not (rules.one_time or rules.inactivity):
         return None
     if rules.inactivity and not rules.one_time and uses.at_hand(claims, rules.inactivity, now=now):
         return None

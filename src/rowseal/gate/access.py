@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -17,20 +17,15 @@ import anyio.to_thread
 
 from rowseal import decisions
 from rowseal.catalog import Dataset
-from rowseal.claims import Claims
 from rowseal.engine import Database, Result, Rows, Stop, Writer, to_json
 from rowseal.errors import AccessRefused, BudgetExceeded, OurBug, QueryRefused, Refused, TokenRefused
 from rowseal.explain import Explanation, explain
 from rowseal.gate import routing
-from rowseal.gate.keyring import Keyring
+from rowseal.gate.judged import Judged, judged, standing
 from rowseal.gate.state import State
 from rowseal.gate.streams import AsyncStream, Row, Stream
 from rowseal.gate.workers import stoppable, turn
-from rowseal.grants import Grant, read_grant
-from rowseal.holder import Holder, read_holder
-from rowseal.keys import TokenRules
-from rowseal.policy import Policy
-from rowseal.revocation import Revoked
+from rowseal.grants import Grant
 from rowseal.sql import SecuredQuery
 from rowseal.sql.admit import admit
 from rowseal.sql.dialects import Dialect
@@ -40,74 +35,29 @@ from rowseal.sql.witness import again, prove
 if TYPE_CHECKING:
     from rowseal.gate import Gate
 
-__all__ = ["Access", "Judged", "VisibleDataset", "judged"]
+__all__ = ["Access", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 _SEAL: Final = object()
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What one state makes of a token with the keyring of one epoch."""
-
-    epoch: int  # of the keyring
-    grant: Grant
-    holder: Holder
-    policies: Mapping[str, Policy]  # by connection
-    reached: tuple[str, ...]  # the connections that its queries may be for
-    rules: TokenRules
-    revoked: Revoked  # what it was last compared with
-    claims: Claims
-    closed: frozenset[str]  # the datasets that are revoked for tokens as old as it
-
-
-def judged(state: State, ring: Keyring, claims: Claims) -> Judged:
-    """Read the grant and apply it to every connection. `ring` has the key that proved the claims. Raises TokenRefused."""
-    rules = ring.verifier.rules_of(claims)
-    grant, holder = read_grant(claims, rules), read_holder(claims.content, rules)
-    revoked = state.watch.current()
-    # INVARIANT: asked after the signature has proven who signed, so nobody else learns whether a token, an id or a subject exists.
-    if revoked.refuses(claims, grant.subject):
-        raise TokenRefused("token_revoked", key=claims.key.id)
-    closed = revoked.closed(claims.issued_at)
-    return Judged(ring.epoch, grant, holder, _policies(state, grant, closed), routing.reached(state, grant), rules, revoked, claims, closed)
-
-
-def standing(state: State, mine: Judged) -> Judged:
-    """What was judged of a token in this state, unless it was revoked since: then TokenRefused. Nearly always one comparison."""
-    revoked = state.watch.current()
-    if revoked is mine.revoked:
-        return mine
-    if revoked.refuses(mine.claims, mine.grant.subject):
-        raise TokenRefused("token_revoked", key=mine.claims.key.id)
-    closed = revoked.closed(mine.claims.issued_at)
-    policies = mine.policies if closed == mine.closed else _policies(state, mine.grant, closed)
-    return replace(mine, policies=policies, revoked=revoked, closed=closed)
-
-
-def _policies(state: State, grant: Grant, closed: frozenset[str]) -> Mapping[str, Policy]:
-    return {name: Policy(grant, catalog, closed) for name, catalog in state.catalogs.items()}
-
-
 class Access:
     """What one verified token opens. Only `Gate.verify` makes one; it re-checks the token at every use: its expiry, and all of it after a reload."""
 
-    __slots__ = ("_claims", "_gate", "_judged")
+    __slots__ = ("_gate", "_judged")
     _gate: Gate
-    _claims: Claims
     _judged: Judged
 
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("Access has no public constructor: ask Gate.verify for one")
 
     @classmethod
-    def _sealed(cls, seal: object, gate: Gate, claims: Claims, judged: Judged) -> Access:
+    def _sealed(cls, seal: object, gate: Gate, judged: Judged) -> Access:
         if seal is not _SEAL:
             raise TypeError("Access has no public constructor: ask Gate.verify for one")
         access = object.__new__(cls)
         access._gate = gate
-        access._claims = claims
         access._judged = judged
         return access
 
@@ -119,7 +69,7 @@ class Access:
     @property
     def expires_at(self) -> float:
         """When the token ends, in seconds since the epoch."""
-        return self._claims.expires_at
+        return self._judged.claims.expires_at
 
     def secure(self, sql: str, params: Mapping[str, Any] | None = None, dataset: str | None = None, *, connection: str | None = None) -> SecuredQuery:
         """The query with this token's policy bound into every read.
@@ -275,7 +225,7 @@ class Access:
         if changed or now >= mine.grant.expires_at:
             # INVARIANT: what earlier keys or an earlier state made of the token has no part in this use, and nothing lives on beyond its end:
             # `judge` refuses what has ended, unless only its key's source has confirmed the key anew.
-            mine = self._judged = judged(state, ring, ring.verifier.judge(self._claims, now=now))
+            mine = self._judged = judged(state, ring, ring.verifier.judge(mine.claims, now=now))
         mine = self._judged = standing(state, mine)
         if mine.rules.inactivity and state.uses is not None:
             state.uses.check(mine.claims, mine.rules.inactivity, now=now)
@@ -358,8 +308,8 @@ class Access:
                         request_id=record.trail.request_id,
                         code=code,
                         status=status,
-                        token=self._claims.digest[:12],
-                        key=self._claims.key.id,
+                        token=self._judged.claims.digest[:12],
+                        key=self._judged.claims.key.id,
                         connection=record.connection,
                         datasets=record.datasets,
                         stages=record.trail.stages,

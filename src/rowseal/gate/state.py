@@ -43,8 +43,8 @@ class Connection:
     plans: Plans
 
 
-class _Uses:
-    """How many uses of a state have begun and not ended, and whether more may begin."""
+class _Visits:
+    """How many have entered a state and not left it, and whether more may enter."""
 
     __slots__ = ("_lock", "_retired", "_running")
 
@@ -54,7 +54,7 @@ class _Uses:
         self._retired = False
 
     def begin(self) -> bool:
-        """Whether the use may begin."""
+        """Whether one more may enter."""
         with self._lock:
             if self._retired:
                 return False
@@ -62,7 +62,7 @@ class _Uses:
             return True
 
     def end(self) -> bool:
-        """Whether this was the last use there will ever be."""
+        """Whether this was the last one there will ever be."""
         with self._lock:
             self._running -= 1
             return self._retired and not self._running
@@ -88,7 +88,7 @@ class State:
     # What the gate made of tokens. INVARIANT: it goes with the state, so no filter or dataset that a reload took away lives on in it; and what
     # another keyring than that of now has proven is not taken from it.
     verified: Recent[Any, Any] = field(default_factory=lambda: Recent(entries=_TOKENS, weight=_TOKEN_BYTES), init=False, repr=False)
-    _uses: _Uses = field(default_factory=_Uses, init=False, repr=False)
+    _visits: _Visits = field(default_factory=_Visits, init=False, repr=False)
 
     @classmethod
     def open(cls, configuration: Configuration, *, epoch: int, clock: Callable[[], float], before: Keys | None = None) -> State:
@@ -116,17 +116,17 @@ class State:
 
     def enter(self) -> bool:
         """Begin a use; `leave` ends it. False where the state is retired: then there is a newer one, or the gate is closed."""
-        return self._uses.begin()
+        return self._visits.begin()
 
     def leave(self) -> None:
         """End a use."""
-        if self._uses.end():
+        if self._visits.end():
             self._close()
 
     def retire(self) -> None:
         """Let nobody in any more, and close the databases as soon as nobody is in."""
         self.keys.close()
-        if self._uses.retire():
+        if self._visits.retire():
             self._close()
 
     def _close(self) -> None:
