@@ -60,10 +60,8 @@ class Watch:
 
     def start(self) -> None:
         """Begin to read by itself, in a thread of its own; a process that is forked from this one begins anew."""
+        _STARTED.add(self)
         self._begin()
-        if hasattr(os, "register_at_fork"):
-            mine = weakref.WeakMethod(self._begin_again)
-            os.register_at_fork(after_in_child=lambda: begin() if (begin := mine()) is not None else None)
 
     def current(self) -> Revoked:
         """What is revoked: the same object as long as nothing has changed. Raises TokenRefused `state_unavailable`."""
@@ -131,3 +129,16 @@ def _read_on(watch: weakref.ref[Watch], ended: threading.Event, poll: float) -> 
             return
         held.look()
         del held
+
+
+# One hook for all: none is ever taken back, and every reload makes another Watch.
+_STARTED: Final[weakref.WeakSet[Watch]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for watch in list(_STARTED):
+        watch._begin_again()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
