@@ -24,7 +24,7 @@ from rowseal.dpop import Seen
 from rowseal.errors import EngineFailed, TokenRefused
 from rowseal.gate.access import _SEAL, Access, VisibleDataset
 from rowseal.gate.judged import Judged, judged, standing
-from rowseal.gate.key_report import KeyReport, Proofs, report
+from rowseal.gate.key_report import KeyReport, Tally, report
 from rowseal.gate.meters import KeyUse, Meters
 from rowseal.gate.state import State
 from rowseal.gate.workers import threads
@@ -48,7 +48,7 @@ class _Verified:
 
     judged: Judged
     since: float
-    by: Proofs
+    tally: Tally
 
 
 class Gate:
@@ -66,11 +66,11 @@ class Gate:
         self._reloading = threading.Lock()
         self._swapping = threading.Lock()
         self._closed = False
-        self._proofs = Seen()  # the gate's and not the state's: a reload makes no proof fresh again
+        self._proofs_seen = Seen()  # the gate's and not the state's: a reload makes no proof fresh again
         # INVARIANT: all that a reload changes hangs on this one name, and changes in one assignment.
         self._state = State.open(configuration, epoch=1, clock=clock)
         self._watch_keys = watch_keys
-        self._proven_by: dict[str, Proofs] = {}
+        self._tallies: dict[str, Tally] = {}
         if watch_keys:
             self._state.keys.start()
 
@@ -167,17 +167,17 @@ class Gate:
             except TokenRefused as refusal:
                 refusal.awaited = state.keys.awaited(refusal)
                 raise
-            known = _Verified(judged(state, ring, claims), now, self._proofs_of(claims))
-            known.by.tokens += 1
+            known = _Verified(judged(state, ring, claims), now, self._tally_of(claims))
+            known.tally.tokens += 1
             state.verified.put(key, known, len(token))
         elif state.watch.current() is not known.judged.revoked:
             known = replace(known, judged=standing(state, known.judged))
             state.verified.put(key, known, len(token))
-        known.by.last = now
+        known.tally.last = now
         mine = known.judged
         # INVARIANT: who presents the token is never remembered with it.
         if presented is not None or mine.holder is not UNBOUND:
-            require(mine.holder, presented, token=token, now=now, seen=self._proofs)
+            require(mine.holder, presented, token=token, now=now, seen=self._proofs_seen)
         return Access._sealed(_SEAL, self, mine), None if state.uses is None else _asking(mine, state.uses, now)
 
     def verify_dashboard(self, token: str, *, presented: Presented | None = None) -> DashboardAccess:
@@ -186,7 +186,7 @@ class Gate:
         `presented`: as for `verify`.
         """
         return verify_dashboard(
-            token, lambda: (self._state.keys.ring.verifier, self._state.watch.current().refuses), clock=self.clock, presented=presented, seen=self._proofs
+            token, lambda: (self._state.keys.ring.verifier, self._state.watch.current().refuses), clock=self.clock, presented=presented, seen=self._proofs_seen
         )
 
     def key_use(self) -> Mapping[str, KeyUse]:
@@ -221,14 +221,14 @@ class Gate:
 
     def key_report(self) -> tuple[KeyReport, ...]:
         """Each key whose tokens are taken, or were or will be, and how it was used since the gate was made."""
-        return tuple(report(key, self._proven_by.get(key.thumbprint)) for key in self.keys)
+        return tuple(report(key, self._tallies.get(key.thumbprint)) for key in self.keys)
 
-    def _proofs_of(self, claims: Claims) -> Proofs:
+    def _tally_of(self, claims: Claims) -> Tally:
         thumbprint = "" if claims.proof is None else claims.proof.thumbprint
-        if len(self._proven_by) > _REPORTED:  # keys that are gone are forgotten, or whoever rotates often enough fills the memory
+        if len(self._tallies) > _REPORTED:  # keys that are gone are forgotten, or whoever rotates often enough fills the memory
             present = {key.thumbprint for key in self.keys}
-            self._proven_by = {name: proofs for name, proofs in self._proven_by.items() if name in present}
-        return self._proven_by.setdefault(thumbprint, Proofs())
+            self._tallies = {name: tally for name, tally in self._tallies.items() if name in present}
+        return self._tallies.setdefault(thumbprint, Tally())
 
     def reachable(self) -> bool:
         """Whether every database answers now, and it is known what is revoked. Blocks, for as long as connecting may take."""

@@ -39,6 +39,7 @@ __all__ = ["Access", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 _SEAL: Final = object()
+_new: Final = object.__new__  # looked up once: a token that is remembered costs little more than this
 _T = TypeVar("_T")
 
 
@@ -52,11 +53,11 @@ class Access:
     def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("Access has no public constructor: ask Gate.verify for one")
 
-    @classmethod
-    def _sealed(cls, seal: object, gate: Gate, judged: Judged) -> Access:
+    @staticmethod
+    def _sealed(seal: object, gate: Gate, judged: Judged) -> Access:
         if seal is not _SEAL:
             raise TypeError("Access has no public constructor: ask Gate.verify for one")
-        access = object.__new__(cls)
+        access = _new(Access)
         access._gate = gate
         access._judged = judged
         return access

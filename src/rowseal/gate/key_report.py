@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from rowseal.keys import PublicKey
 
-__all__ = ["KeyReport", "Proofs", "report"]
+__all__ = ["KeyReport", "Tally", "report"]
 
 
 @dataclass(slots=True)
-class Proofs:
-    """Written by every verification without a lock: `last` is a moment, whichever thread wrote it; a count may be short by a few."""
+class Tally:
+    """How many tokens a key has proven, and when the last.
+
+    Written by every verification without a lock: `last` is a moment, whichever thread wrote it; a count may be short by a few.
+    """
 
     tokens: int = 0
     last: float | None = None
@@ -37,9 +40,9 @@ class KeyReport:
     tokens: int
 
 
-def report(key: PublicKey, proofs: Proofs | None) -> KeyReport:
-    """The key with what is known of its proofs."""
+def report(key: PublicKey, tally: Tally | None) -> KeyReport:
+    """The key with what is known of its use."""
     times = [None if abs(moment) == float("inf") else moment for moment in (key.not_before, key.retire_at, key.confirmed_until)]
-    last, tokens = (None, 0) if proofs is None else (proofs.last, proofs.tokens)
+    last, tokens = (None, 0) if tally is None else (tally.last, tally.tokens)
     since = times[0] if key.added_at is None else key.added_at
     return KeyReport(key.facts.id, key.algorithm, key.thumbprint, key.source, key.facts.development, since, times[0], times[1], times[2], last, tokens)
