@@ -260,11 +260,9 @@ def _form(value: Scalar) -> str:
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
-def _claimed(claims: object, path: str, *, several: bool) -> Scalar | tuple[Scalar, ...]:
+def _claimed(claims: Mapping[str, Json], path: str, *, several: bool) -> Scalar | tuple[Scalar, ...]:
     """The signed value at a dotted path, for one filter. Raises AccessRefused `claim_required` unless it is there and of the right shape."""
-    value: object = claims
-    for step in path.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
+    _, value = found(claims, tuple(path.split(".")))
     members: Sequence[Json] = value if several and isinstance(value, (list, tuple)) else ()
     scalars = tuple(member for member in members if isinstance(member, (bool, int, Decimal, str)))
     if several and scalars and len(scalars) == len(members):
