@@ -16,6 +16,7 @@ import servers
 from place import OWN, Place, public_pem
 from rowseal import errors
 from rowseal.app import create_app
+from rowseal.app.metrics import metrics
 from rowseal.gate import Access, Gate
 from rowseal.revocation import StateDatabase, StoreUnavailable
 from rowseal.revocation.uses import Uses
@@ -317,6 +318,7 @@ def test_rows_of_a_key_end_until_the_next_hour(metered: Metered) -> None:
     assert access.execute("SELECT COUNT(*) AS n FROM orders").rows == [(3,)]
     assert spent(lambda: access.execute("SELECT COUNT(*) AS n FROM orders")) == ("key_rows_spent", 50 * 60)
     assert {name: (use.rows, use.values) for name, use in gate.key_use().items()} == {"shop": (7, None)}
+    assert [line for line in metrics(gate).splitlines() if line.startswith("rowseal_key_hour")] == ['rowseal_key_hour_rows{id="shop"} 7']
     gate.reload()
     assert spent(lambda: rows(access))[0] == "key_rows_spent"
     metered.clock.now += 50 * MINUTE
@@ -339,6 +341,7 @@ def test_values_of_a_key_end_whoever_goes_through_all_tenants(metered: Metered, 
     assert rows(gate.verify(metered.bearer(8))) == [(5,)]  # those that were named before go on
     assert gate.verify(metered.bearer([7, 8, 9], op="is_one_of")).execute("SELECT COUNT(*) AS n FROM customers").rows == [(2,)]  # the same field's
     assert gate.key_use()["shop"].values == 3
+    assert 'rowseal_key_hour_values{id="shop"} 3' in metrics(gate).splitlines()
     assert len([each for each in caplog.records if "bound of the hour" in each.message]) == 1
     metered.clock.now += HOUR
     assert rows(gate.verify(metered.bearer(10))) == []

@@ -31,6 +31,10 @@ def _lines(gate: Gate) -> Iterator[str]:
     yield from _of("rowseal_key_retire_timestamp_seconds", "gauge", "When the key's tokens are refused.", retire)
     ages = [now - key.since for key in report if key.since is not None and key.last_used_at is not None and now - key.last_used_at < _IN_USE_SECONDS]
     yield from _of("rowseal_oldest_key_in_use_age_seconds", "gauge", "Of the keys that were used within a day.", [("", max(ages))] if ages else [])
+    use = [(f'{{id="{_escaped(name)}"}}', each) for name, each in sorted(gate.key_use().items())]
+    yield from _of("rowseal_key_hour_rows", "gauge", "Rows that the key's tokens have read in the hour that runs.", [(label, each.rows) for label, each in use])
+    values = [(label, each.values) for label, each in use if each.values is not None]
+    yield from _of("rowseal_key_hour_values", "gauge", "Different values that their filters have named in it, where these are bounded.", values)
     condition = gate.key_condition()
     conditions = [(f'{{condition="{each}"}}', int(each == condition)) for each in ("fresh", "stale", "unavailable")]
     yield from _of("rowseal_keys_condition", "gauge", "1 for how the keys are, 0 for how they are not.", conditions)
