@@ -37,7 +37,6 @@ __all__ = ["Access", "Gate", "KeyUse", "VisibleDataset"]
 
 _log: Final = logging.getLogger("rowseal")
 Clock: TypeAlias = Callable[[], float]
-_FETCH_SECONDS: Final = 60.0  # no fetch takes as long
 _ASK_AGAIN_SECONDS: Final = 0.02
 _REPORTED: Final = 2_000
 
@@ -196,7 +195,7 @@ class Gate:
     async def _keys_fetched(self) -> bool:
         """Wait for the key set that is being fetched. Whether there are other keys now than there were."""
         keys = self._state.keys
-        before, ends = keys.ring.epoch, anyio.current_time() + _FETCH_SECONDS
+        before, ends = keys.ring.epoch, anyio.current_time() + keys.longest_fetch
         while keys.fetching and anyio.current_time() < ends:  # noqa: ASYNC110 -- a thread ends it
             await anyio.sleep(_ASK_AGAIN_SECONDS)
         return self._state.keys.ring.epoch != before

@@ -104,6 +104,11 @@ class Keys:
         """Whether a key set is being fetched."""
         return self._running and any(isinstance(each, KeySet) and each.fetching for each in self.watched)
 
+    @property
+    def longest_fetch(self) -> float:
+        """How long whoever waits for a key set waits at most, in seconds. Looking up a name may take longer: that nobody can cut short."""
+        return max((each.source.refresh.timeout for each in self.watched if isinstance(each, KeySet)), default=0.0)
+
     def condition(self) -> str:
         """`fresh`, `stale` where a source could not be asked the last time, or `unavailable` where keys may be missing, or none is in time."""
         now = self._clock()
