@@ -20,7 +20,7 @@ demo: $(SHOW) ## two tenants, one SQL text, five attacks; ends by itself
 serve: $(SHOW) ## the sample engine, left running, with a curl line to try
 	@$(BIN)/python -m sample_engine.demo --serve
 
-check: $(READY) ## format, lint, types, layers and the fast tests: two minutes on two cores
+check: $(READY) ## format, lint, types, layers and the fast tests: three minutes or so on two cores
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict

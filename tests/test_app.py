@@ -374,6 +374,7 @@ def _explored(app: Any, token: str) -> tuple[set[str], list[str]]:
     return made, found
 
 
+@pytest.mark.slow
 def test_the_app_does_what_its_document_says(place: Place) -> None:
     made, found = _explored(create_app(place.gate), place.token())
     assert found == []

@@ -37,6 +37,7 @@ def asked(expression: str) -> Any:
         return database.execute(f"SELECT {expression}").fetchone()[0]
 
 
+@pytest.mark.slow
 def test_random_chains_mean_what_sqlite_takes_them_to_mean() -> None:
     chance = random.Random(11)
     accepted = 0

@@ -211,6 +211,7 @@ async def _ask(app: Any, token: str | None, body: str) -> httpx.Response:
         return await client.post("/query", content=body, headers=headers)
 
 
+@pytest.mark.slow
 def test_the_readme_s_commands_and_files_do_what_it_says(readme: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its commands, the configuration that they make, its app, its signer; and without a token nothing."""
     import anyio

@@ -128,6 +128,7 @@ def test_the_commands_of_the_page_print_what_it_shows(shop: Shop) -> None:
         assert pages.resembles(printed, fence.shows), printed
 
 
+@pytest.mark.slow
 def test_days_for_minutes_and_a_key_of_elsewhere_are_refused_with_the_codes_of_the_page(shop: Shop) -> None:
     """The three sections without a table: what they name as the cause is the cause."""
     own = [[{"field": "tenant_id", "op": "=", "value": 1}]]

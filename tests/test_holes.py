@@ -757,6 +757,7 @@ def test_a_file_of_many_problems_is_reported_in_time(tmp_path: Path) -> None:
     assert many < 24 * few + 0.2  # eight times as many; by their square it would be 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("datasets", [True, False])
 def test_a_file_of_many_names_is_resolved_in_time(tmp_path: Path, *, datasets: bool) -> None:
     """G9: twice as many datasets, or fields of one, take about twice as long, and not four times."""

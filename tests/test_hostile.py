@@ -51,6 +51,7 @@ def test_every_family_costs_little_however_large(dialect: str) -> None:
     assert families(Ruler.of(dialect)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_random_patterns_cost_little(dialect: str) -> None:
     seed = os.environ.get("ROWSEAL_SEED") or str(random.randrange(2**31))
@@ -81,6 +82,7 @@ def test_the_search_finds_what_no_bound_stops(dialect: str, monkeypatch: pytest.
 # --- what keeps the event loop waiting -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_single_step_of_the_parser_takes_long(dialect: str) -> None:
     """The compiled parser keeps Python's lock from the beginning of a step to its end: to split a text into words, and to parse them."""
@@ -209,6 +211,7 @@ def _longest_wait(work: Callable[[], None], threads: int) -> float:
     return asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_an_event_loop_goes_on_while_the_longest_are_secured(tmp_path: Path) -> None:
     """Compared with threads that do sums in Python, which let go of the lock every five milliseconds."""
     place = Place(tmp_path)

@@ -106,6 +106,7 @@ def typed(commands: list[str]) -> list[Ran]:
 # --- the round trip ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_the_sample_shop_to_rows_of_one_tenant() -> None:
     make_shop(f"sqlite:///{Path.cwd() / 'shop.db'}")
     ran = run("init", "--database", "sqlite:///shop.db")

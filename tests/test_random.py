@@ -50,6 +50,7 @@ def test_random_queries_agree_with_the_oracles(batch: Batch, stage: Callable[[st
     assert tally.acceptance >= 0.7, str(tally)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_generator_writes_what_it_promises(dialect: str) -> None:
     """What fails stands in every clause, every template and every feature is used: a generator that lost one would prove less than it says."""
@@ -125,6 +126,7 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         _Run.resumed(path, 8, 1000, ("sqlite",))
 
 
+@pytest.mark.slow
 def test_a_difference_is_found_and_told_as_a_case(stage: Callable[[str], Stage], monkeypatch: pytest.MonkeyPatch) -> None:
     """Were a filter lost, a random query would tell, and the finding would be a page of cases with the model's rows."""
     on = stage("sqlite")

@@ -442,6 +442,7 @@ def alive(kind: type) -> int:
     return sum(type(each) is kind for each in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_nothing_of_an_old_state_stays_in_memory(place: Place) -> None:
     """The state itself, its databases, and its datasets, by which texts and proofs of guards are kept."""
     with closing(place.gate()) as gate:

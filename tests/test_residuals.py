@@ -23,6 +23,7 @@ def _form(page: str) -> list[str]:
     return [line for table in lines for line in table[:2]] + [line.split(" | ")[0] for table in lines for line in table[2:]]
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_measurement_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     written = residuals.PAGE.read_text(encoding="utf-8")
     copy = tmp_path / "residuals.md"

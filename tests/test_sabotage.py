@@ -28,6 +28,7 @@ def test_each_is_about_a_line_of_the_source_and_names_its_tests(sabotage: Sabota
     assert ast.dump(ast.parse(sabotaged(source, sabotage))) != ast.dump(ast.parse(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_quickest_are_caught(name: str) -> None:
     sabotage = next(each for each in SABOTAGES if each.name == name)
@@ -35,6 +36,7 @@ def test_the_quickest_are_caught(name: str) -> None:
     assert (outcome.verdict, outcome.test.partition("[")[0]) == ("caught", f"tests/{sabotage.tests[0]}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "verdict"),
     [

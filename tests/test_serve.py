@@ -90,6 +90,7 @@ def end(program: Program, number: signal.Signals = signal.SIGTERM) -> int:
     return program.process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_proof_is_for_the_address_that_the_server_was_told(place: Place) -> None:
     """Where it listens unless told; `Host` has no part in it."""
     token = jwt.encode({"dataSetIds": "*", "secureFilters": {}, "exp": int(time.time()) + 600, "cnf": bound()}, place._keys["shop"], algorithm="ES256")

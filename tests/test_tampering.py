@@ -24,6 +24,7 @@ SELDOM = {"another question asked", "another truth handed on"}  # they fit guard
 QUERIES = 450  # of each dialect, and two operators for each of them; `python -m tests.tampering` takes all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "dialect"), [*product(range(3), ("sqlite", "postgres")), (0, "duckdb")])  # `make tamper` asks DuckDB as much
 def test_no_change_of_a_random_query_is_overlooked(dialect: str, part: int) -> None:
     """Every operator fits some of the queries, and wherever one fits the change is noticed."""
@@ -32,6 +33,7 @@ def test_no_change_of_a_random_query_is_overlooked(dialect: str, part: int) -> N
     assert OPERATORS.keys() - tally.refused.keys() <= SELDOM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_no_change_of_a_case_is_overlooked(dialect: str) -> None:
     """The queries of every page of cases, as far as they can be asked without a database."""

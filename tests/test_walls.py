@@ -214,6 +214,7 @@ def _judge(dialect: str, clause: str, shape: str, ask: Callable[[str, SecuredQue
     assert {outcome.error for outcome in loud.values()} == {"DivisionByZero" if dialect == "postgres" else "integer overflow"}, query.sql
 
 
+@pytest.mark.slow
 def test_every_form_of_a_guard_is_among_them() -> None:
     """Otherwise one of the walls was not tried."""
     for dialect, expected in (("sqlite", {"plain", "fenced"}), ("postgres", {"plain", "case", "fenced"})):

@@ -130,6 +130,7 @@ def test_a_token_in_the_url_is_refused_and_called_leaked(place: Place, name: str
     assert token.encode() not in answer.body
 
 
+@pytest.mark.slow
 def test_what_access_tokens_prints_is_piped_straight_in(place: Place) -> None:
     """The command prints exactly the two tokens; `query` and `inspect` read that object and take the right one."""
     (place.folder / "private.pem").write_text(private_pem())

@@ -219,6 +219,7 @@ def test_the_page_s_own_pair_signs_and_verifies(place: Place, monkeypatch: pytes
         assert (access.grant.key.id, access.execute(IDS).rows) == (by, [(1,), (2,), (3,)])
 
 
+@pytest.mark.slow
 def test_the_page_s_directory_takes_the_key_that_its_command_adds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second entries of datasets.yaml, without the issuer, who is none; `add`, and the record that it shows."""
     shell(place.folder, fences("sh")[0])
