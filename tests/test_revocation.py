@@ -293,6 +293,8 @@ def test_a_dashboard_token_is_ended_likewise(place: Kept) -> None:
     access = gate.verify_dashboard(token)
     access.require_live()
     place.revoke("subject", "user 7")
+    assert "dashboard tokens ALONE" in place.said
+    assert "WARNING: data access tokens go on" in place.said
     assert code(access.require_live) == code(lambda: gate.verify_dashboard(token)) == "token_revoked"
 
 
@@ -799,7 +801,7 @@ def test_what_is_revoked_is_listed_with_who_and_why(place: Kept) -> None:
     place.opened()
     place.revoke("dataset", "orders", "--reason", "wrong rows since Monday")
     assert "the dataset, for tokens issued before 2027-01-15T08:00:00Z" in place.said
-    assert "within 3600 seconds" in place.said
+    assert "within 1 hour" in place.said
     assert place.run("revoke", "list") == 0
     assert "dataset orders" in place.out
     assert "wrong rows since Monday" in place.out
@@ -810,6 +812,7 @@ def test_what_is_revoked_is_listed_with_who_and_why(place: Kept) -> None:
     ("arguments", "says"),
     [
         (("key", "shpo"), "`shpo` is no key of"),
+        (("key", "nobody"), "there is `shop`"),
         (("dataset", "order"), "did you mean `orders`?"),
         (("token", "eyJhbGciOiJFUzI1NiJ9.x"), "this is no token"),
         (("token", "not a token at all"), "this is no token"),

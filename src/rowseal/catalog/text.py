@@ -20,7 +20,7 @@ from yaml.scanner import Scanner
 
 from rowseal.errors import Misconfigured, Problem
 
-__all__ = ["Findings", "Path", "nearest", "parse"]
+__all__ = ["Findings", "Path", "among", "nearest", "parse"]
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -87,11 +87,20 @@ def _within(mark: yaml.Mark, line: int, column: int) -> tuple[int, int] | None:
     return None
 
 
+_SHOWN: Final = 10
+
+
 def nearest(written: str, known: Sequence[str]) -> str:
     """`; did you mean ...?` for a misspelt name, or nothing."""
     folded = {each.casefold(): each for each in known}
     found = difflib.get_close_matches(written.casefold(), list(folded), n=1, cutoff=0.7)
     return f"; did you mean `{folded[found[0]]}`?" if found else ""
+
+
+def among(known: Sequence[str]) -> str:
+    """`; there are ...`: the first few names that there are, for one that resembles none of them."""
+    shown = ", ".join(f"`{each}`" for each in list(known)[:_SHOWN])
+    return f"; there {'is' if len(known) == 1 else 'are'} {shown}{', ...' if len(known) > _SHOWN else ''}" if known else "; there is none"
 
 
 class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rowseal.catalog import Catalog, ClaimFilter, Dataset, Guard, ThroughFilter
-from rowseal.catalog.text import nearest
+from rowseal.catalog.text import among, nearest
 from rowseal.claims import KeyFacts
 from rowseal.cli.terminal import OK, Failed, Options, Terminal
 from rowseal.configuration import Configuration, load
@@ -52,7 +52,7 @@ def blast_radius(options: Options, terminal: Terminal) -> int:
     ring = Keys(configuration.token_rules, configuration.limits, clock=terminal.clock).ring
     found = {key.facts.id: (rules, key.facts) for rules in ring.rules for key in rules.keys}
     if options.key not in found:
-        raise Failed(f"`{options.key}` is no key of {options.config}{nearest(options.key, list(found))}")
+        raise Failed(f"`{options.key}` is no key of {options.config}{nearest(options.key, list(found)) or among(list(found))}")
     rules, facts = found[options.key]
     reaches, closed = [], []
     gate, access = _opened(configuration)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rowseal import strict
 from rowseal.catalog.document import Document
-from rowseal.catalog.text import nearest
+from rowseal.catalog.text import among, nearest
 from rowseal.cli.report import iso, span
 from rowseal.cli.terminal import OK, Failed, Options, Terminal, moment
 from rowseal.configuration import load_state
@@ -86,7 +86,9 @@ def make_store(options: Options, terminal: Terminal) -> int:
             raise Failed("`--print` is for a database: a file is made by `rowseal revoke init` without it")
         store.create()
     terminal.note(
-        "made: gateways must be able to read it, and nobody else to write it" if address.file else f"made: the table `{address.table}` and its two others"
+        f"made: `{address.file}`; gateways must be able to read it, and nobody else to write it"
+        if address.file
+        else f"made: the table `{address.table}` and its two others"
     )
     return OK
 
@@ -130,7 +132,7 @@ def _end(
 ) -> int:
     document, address = load_state(options.config)
     if known is not None and name not in known(document):
-        raise Failed(f"`{name}` is no {kind} of {options.config}{nearest(name, known(document))}")
+        raise Failed(f"`{name}` is no {kind} of {options.config}{nearest(name, known(document)) or among(known(document))}")
     now = terminal.clock()
     before: float | None = None
     if kind not in {Kind.TOKEN, Kind.JTI} and not options.for_good:
@@ -144,9 +146,14 @@ def _end(
     if options.json:
         terminal.facts({"revoked": _facts(revocation)})
         return OK
-    terminal.note(f"revoked: {_meant(revocation)}. Every gateway of this store refuses within {address.poll:g} seconds of now")
-    if kind is Kind.SUBJECT and not any(entry.subject for entry in document.tokens) and {entry.profile for entry in document.tokens} == {"vizzly"}:
-        terminal.note("note: no entry under `tokens:` says by `subject:` whom a token is for, so this ends dashboard tokens alone")
+    unnamed = kind is Kind.SUBJECT and not any(entry.subject for entry in document.tokens) and {entry.profile for entry in document.tokens} == {"vizzly"}
+    meant = f"{_meant(revocation)}, dashboard tokens ALONE" if unnamed else _meant(revocation)
+    terminal.note(f"revoked: {meant}. Every gateway of this store knows within {span(max(address.poll, 1))}")
+    if unnamed:
+        terminal.note(
+            "WARNING: data access tokens go on, because nothing says whom they are for: write under `tokens:` the claim that does, such as "
+            "`subject: parameters.user`, and reload"
+        )
     if before is not None and kind is not Kind.DATASET and not all("iat" in entry.required_claims for entry in document.tokens):
         terminal.note("note: a token without `iat` counts as issued its `max_lifetime` before its end, so fresh ones are refused for a while too")
     return OK
@@ -168,7 +175,7 @@ def _meant(revocation: Revocation) -> str:
         case Kind.DATASET:
             return f"the dataset, for tokens{when}" if when else "the dataset, for every token"
         case _:
-            return f"its tokens{when}" if revocation.kind is not Kind.ALL else f"every token{when}"
+            return f"the {revocation.kind}'s tokens{when}" if revocation.kind is not Kind.ALL else f"every token{when}"
 
 
 def _facts(revocation: Revocation) -> dict[str, Any]:
